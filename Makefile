@@ -1,0 +1,33 @@
+# `make run` does the main job on a fresh machine, `make test` passes the tests; both set up first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUNS ?= runs
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: run test slow lint types check setup results-plumbing results-learning bench
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+run: setup
+	$(BIN)/armap demo --out $(RUNS)/demo
+
+test: setup
+	$(BIN)/pytest -m "not slow and not vllm and not browser and not java"
+
+slow: setup
+	$(BIN)/pytest -m "slow or vllm or browser or java"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	VENV=$(VENV) ./check-types
+
+check: lint types test

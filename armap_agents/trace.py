@@ -1,0 +1,184 @@
+"""The journal of a run: an append-only JSONL file that is the truth about what was done.
+
+Every policy answer, rollout and score is written and flushed under a deterministic id before the
+node that made it returns, and a node looks its id up before it does the work: so a killed run goes
+on where it was, and recorded answers replay a run exactly. "Finished" means: its line is in the
+journal. A torn last line loses that line alone; of events with one id the first counts. Pictures
+lie beside it as ``blobs/<sha256>``, each stored once.
+
+The folder of a run::
+
+    runs/<run>/trace.jsonl   one event a line: {"id", "kind", "time", …}
+    runs/<run>/blobs/        pictures by content hash
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from armap_agents.errors import ConfigurationError
+from armap_agents.trajectory import Image, Observation, Trajectory
+
+SCHEMA_VERSION = 1
+
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def new_run_id() -> str:
+    """Return a name for a run that sorts by time and is never given twice."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the events of a journal in order, repeated ids once, a torn last line left out.
+
+    Raises:
+        ConfigurationError: A line in the middle is damaged.
+    """
+    seen: set[str] = set()
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            event = json.loads(line)
+        except ValueError:
+            if number == len(lines):
+                return
+            raise ConfigurationError(
+                f"{path}, line {number} is damaged: delete that line to go on without it"
+            ) from None
+        if event["id"] not in seen:
+            seen.add(event["id"])
+            yield event
+
+
+class Journal:
+    """One run's journal, open for reading and appending.
+
+    Open it with `Journal.open`; it belongs to one event loop.
+    """
+
+    def __init__(self, run: str, folder: Path, events: dict[str, dict[str, Any]]) -> None:
+        self.run = run
+        self.folder = folder
+        self._events = events
+        self._file: TextIO | None = None
+        self._stored: set[str] = set()
+
+    @classmethod
+    async def open(cls, runs: Path, run: str) -> Journal:
+        """Open the journal of `run`, making its folder if it is new.
+
+        Raises:
+            ConfigurationError: The name is no plain file name, or the journal is damaged.
+        """
+        if not _RUN_NAME.fullmatch(run):
+            raise ConfigurationError(
+                f"{run!r} is no name for a run: use letters, digits, '.', '_' and '-'"
+            )
+        return await asyncio.to_thread(cls._open, run, runs / run)
+
+    @classmethod
+    def _open(cls, run: str, folder: Path) -> Journal:
+        try:
+            (folder / "blobs").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot write runs to {folder.parent}: {error.strerror}; set ARMAP_RUNS"
+            ) from None
+        path = folder / "trace.jsonl"
+        _cut_torn_line(path)
+        events = {event["id"]: event for event in read_events(path)} if path.exists() else {}
+        journal = cls(run, folder, events)
+        journal._stored = {blob.name for blob in (folder / "blobs").iterdir()}
+        journal._file = path.open("a", encoding="utf-8")
+        return journal
+
+    def find(self, event_id: str) -> dict[str, Any] | None:
+        """Return the event recorded under `event_id`, or None."""
+        return self._events.get(event_id)
+
+    def record(self, event_id: str, kind: str, **data: Any) -> dict[str, Any]:
+        """Append an event and flush it; one that is already there is returned as it was."""
+        known = self._events.get(event_id)
+        if known is not None:
+            return known
+        if self._file is None:
+            raise ConfigurationError(f"the journal of run {self.run} is closed")
+        event = {"id": event_id, "kind": kind, "time": round(time.time(), 3), **data}
+        # One short buffered write: it does not block the loop noticeably, and a thread would let
+        # two events of one node change places.
+        self._file.write(json.dumps(event, ensure_ascii=False) + "\n")
+        self._file.flush()
+        self._events[event_id] = event
+        return event
+
+    async def store(self, trajectory: Trajectory) -> dict[str, Any]:
+        """Write a trajectory's pictures to the blob folder; return its JSON that refers to them."""
+        pictures = [
+            image
+            for observation in (trajectory.observation, *(s.observation for s in trajectory.steps))
+            for image in _images(observation)
+            if image.sha256 not in self._stored
+        ]
+        if pictures:
+            await asyncio.to_thread(self._write_blobs, pictures)
+        return trajectory.to_dict()
+
+    def load(self, value: dict[str, Any]) -> Trajectory:
+        """Rebuild a stored trajectory with its pictures."""
+        return Trajectory.from_dict(value, self.blob)
+
+    def blob(self, sha256: str) -> bytes:
+        """Return the bytes of a picture.
+
+        Raises:
+            ConfigurationError: It is not there.
+        """
+        try:
+            if not _DIGEST.fullmatch(sha256):
+                raise FileNotFoundError(sha256)
+            return (self.folder / "blobs" / sha256).read_bytes()
+        except OSError:
+            raise ConfigurationError(f"run {self.run} has no picture {sha256[:12]}…") from None
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _write_blobs(self, pictures: list[Image]) -> None:
+        for image in pictures:
+            path = self.folder / "blobs" / image.sha256
+            part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:6]}.part")
+            part.write_bytes(image.data)
+            os.replace(part, path)
+            self._stored.add(image.sha256)
+
+
+def _images(observation: Observation) -> list[Image]:
+    own = [] if observation.image is None else [observation.image]
+    return [*own, *observation.attachments.values()]
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Cut off what follows the last newline, so that the next event starts a line of its own."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        data = file.read()
+        end = data.rfind(b"\n") + 1
+        if end < len(data):
+            file.truncate(end)

@@ -1,0 +1,223 @@
+"""The nodes that planners of independent rollouts share: begin, rollout × n, score, answer.
+
+State is pure JSON. `begin` names the run and writes its settings to the journal, `fan_out` sends
+one rollout per index, `score` asks the reward model once for the whole batch, and `answer` hands
+out the chosen candidate with what the run cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any, TypedDict
+
+from armap_agents.graphs.context import PlannerContext, context_of
+from armap_agents.graphs.rollout import Rollout, derive_seed, roll_out
+from armap_agents.reward.objectives import check_penalties, objectives
+from langgraph.runtime import Runtime
+from langgraph.types import Send
+
+from armap_agents.errors import ConfigurationError, PolicyError
+from armap_agents.policy import Policy
+from armap_agents.resources import Resources, current
+from armap_agents.reward_model import RewardModel, registered_reward
+from armap_agents.trace import SCHEMA_VERSION, Journal, new_run_id
+from armap_agents.trajectory import Status, Task, Trajectory, content_hash
+from armap_agents.usage import Usage
+
+
+def merge_candidates(
+    old: list[dict[str, Any]] | None, new: list[dict[str, Any]] | None
+) -> list[dict[str, Any]]:
+    """Reducer: candidates by index, later fields over earlier ones; None empties the list."""
+    if new is None:
+        return []
+    merged = {item["index"]: item for item in old or []}
+    for item in new:
+        merged[item["index"]] = merged.get(item["index"], {}) | item
+    return [merged[index] for index in sorted(merged)]
+
+
+class PlannerInput(TypedDict):
+    """What a planner is given.
+
+    Attributes:
+        task: `Task.to_dict()`; ``{"environment": …, "id": …}`` is enough.
+    """
+
+    task: dict[str, Any]
+
+
+class PlannerState(PlannerInput):
+    """What a planner works on and returns; every value is pure JSON.
+
+    Attributes:
+        run: Name of the run; its folder holds the journal.
+        candidates: One record a rollout: index, trajectory, usage, score, objective.
+        trajectory: The answer.
+        score: The reward model's score of the answer; None where none was asked.
+        usage: What the run cost.
+    """
+
+    run: str
+    candidates: Annotated[list[dict[str, Any]], merge_candidates]
+    trajectory: dict[str, Any]
+    score: float | None
+    usage: dict[str, Any]
+
+
+class RolloutJob(TypedDict):
+    """Payload of one `Send` to the rollout node."""
+
+    job: dict[str, Any]
+
+
+async def open_policy(context: PlannerContext) -> Policy:
+    """Return the event loop's policy for this context."""
+    resources, config = current(), context.policy()
+
+    async def open_() -> Policy:
+        return Policy(config, resources.http)
+
+    return await resources.get(("policy", config), open_)
+
+
+async def open_reward(context: PlannerContext) -> RewardModel:
+    """Return the event loop's reward model for this context.
+
+    Raises:
+        ConfigurationError: The context names none, or there is none under that name.
+    """
+    name = context.reward
+    if not name:
+        raise ConfigurationError(
+            "no reward model: put `reward` into the context (a folder that `armap train` wrote, or "
+            "a registered name), or set ARMAP_REWARD"
+        )
+
+    async def open_() -> RewardModel:
+        from armap_agents.reward import load_reward  # needs torch, which a named scorer does not
+
+        return registered_reward(name) or await asyncio.to_thread(load_reward, name)
+
+    async def close(model: RewardModel) -> None:
+        closer = getattr(model, "aclose", None)
+        if closer is not None:
+            await closer()
+
+    return await current().get(("reward", name), open_, close)
+
+
+async def open_journal(resources: Resources, run: str) -> Journal:
+    """Return the open journal of a run."""
+    return await resources.get(
+        ("journal", run), lambda: Journal.open(resources.runs, run), Journal.aclose
+    )
+
+
+async def begin(state: PlannerInput, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
+    """Check the context, name the run and write its settings to the journal."""
+    context = context_of(runtime)
+    task = Task.from_dict(state["task"])
+    check_penalties(context.objective)
+    config = context.policy()
+    resources = current()
+    await resources.pool(task.environment, context.environment_options)
+    run = context.run or new_run_id()
+    journal = await open_journal(resources, run)
+    settings = {
+        "schema_version": SCHEMA_VERSION,
+        "task": task.to_dict(),
+        "environment_options": context.environment_options,
+        "policy_model": config.model,
+        "policy_style": config.style,
+        "temperature": context.temperature,
+        "max_steps": context.max_steps,
+        "seed": context.seed,
+    }
+    recorded = journal.record("run", "run", settings=settings)["settings"]
+    differing = sorted(key for key in settings if recorded.get(key) != settings[key])
+    if differing:
+        raise ConfigurationError(
+            f"run {run} was recorded with another {', '.join(differing)}: use the same, or leave "
+            "`run` out for a new run"
+        )
+    return {"task": task.to_dict(), "run": run, "candidates": None, "score": None}
+
+
+def fan_out(state: PlannerState, runtime: Runtime[PlannerContext]) -> list[Send]:
+    """Send one rollout job per index."""
+    context = context_of(runtime)
+    return [
+        Send("rollout", {"job": {"index": index, "run": state["run"], "task": state["task"]}})
+        for index in range(context.n)
+    ]
+
+
+async def rollout(state: RolloutJob, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
+    """Roll one episode out; a failure is a record like any other."""
+    context, resources, job = context_of(runtime), current(), state["job"]
+    task = Task.from_dict(job["task"])
+    record = await roll_out(
+        Rollout(
+            id=f"rollout/{job['index']}",
+            task=task,
+            seed=derive_seed(context.seed, task.environment, task.id, job["index"]),
+            temperature=context.temperature,
+            max_steps=min(context.max_steps, task.max_steps or context.max_steps),
+            seconds=context.rollout_seconds,
+        ),
+        await resources.pool(task.environment, context.environment_options),
+        await open_policy(context),
+        await open_journal(resources, job["run"]),
+        runtime.stream_writer,
+    )
+    return {"candidates": [{"index": job["index"], **record}]}
+
+
+async def score(state: PlannerState, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
+    """Score every finished candidate in one batch; failed ones get no score."""
+    context, resources = context_of(runtime), current()
+    journal = await open_journal(resources, state["run"])
+    finished = [c for c in state["candidates"] if c["trajectory"]["status"] != Status.FAILED]
+    trajectories = [journal.load(c["trajectory"]) for c in finished]
+    model = await open_reward(context)
+    scores = await _scores(model, trajectories, journal)
+    values = objectives(scores, trajectories, context.objective, model)
+    return {
+        "candidates": [
+            {"index": c["index"], "score": score, "objective": value}
+            for c, score, value in zip(finished, scores, values, strict=True)
+        ]
+    }
+
+
+async def _scores(
+    model: RewardModel, trajectories: list[Trajectory], journal: Journal
+) -> list[float]:
+    ids = [trajectory.id for trajectory in trajectories]
+    event_id = f"score/{model.fingerprint}/{content_hash(ids)[:16]}"
+    known = journal.find(event_id)
+    if known is None and trajectories:
+        scores = [float(value) for value in await model.ascore(trajectories)]
+        known = journal.record(
+            event_id, "score", fingerprint=model.fingerprint, trajectories=ids, scores=scores
+        )
+    return list(known["scores"]) if known else []
+
+
+async def answer(state: PlannerState, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
+    """Choose the candidate with the best objective, or the first where none were scored."""
+    candidates = state["candidates"]
+    finished = [c for c in candidates if c["trajectory"]["status"] != Status.FAILED]
+    journal = await open_journal(current(), state["run"])
+    usage = sum((Usage.from_dict(c["usage"]) for c in candidates), Usage())
+    scored = sum(c.get("score") is not None for c in candidates)
+    await current().drop(("journal", journal.run))
+    if not finished:
+        raise PolicyError(f"every rollout failed: {candidates[0]['trajectory']['error']}")
+    best = max(finished, key=lambda c: c.get("objective", 0.0))
+    return {
+        "trajectory": best["trajectory"],
+        "score": best.get("score"),
+        "usage": (usage + Usage(scored=scored)).to_dict(),
+    }

@@ -1,0 +1,1 @@
+"""What agents act with: one package per environment, with its LangChain tools."""
