@@ -31,7 +31,7 @@ class _Slot:
     opening: Observation | None = None
     steps: list[Step] = field(default_factory=list)
     broken: bool = False
-    """Set while a call into the environment is under way: one that does not return leaves it set."""
+    """Set while a call into the environment is under way; left set by one that never returns."""
 
     def shared(self, task: Task, steps: Sequence[Step]) -> int:
         """Number of leading actions in common; −1 for another task."""
@@ -204,13 +204,11 @@ async def _bring_to(slot: _Slot, task: Task, prefix: Trajectory | None) -> int:
     shared = slot.shared(task, steps)
     if 0 <= shared == len(slot.steps):
         return await _replay(slot, task, steps, shared)
-    if prefix is not None and steps:
-        if not getattr(slot.environment, "restorable", True) or hasattr(
-            slot.environment, "restore"
-        ):
-            shown = await slot.restore(prefix)
-            _compare(task, len(steps), shown, prefix.last)
-            return 0
+    own = hasattr(slot.environment, "restore")
+    if prefix is not None and steps and (own or not getattr(slot.environment, "restorable", True)):
+        shown = await slot.restore(prefix)
+        _compare(task, len(steps), shown, prefix.last)
+        return 0
     opening = await slot.reset(task)
     if prefix is not None:
         _compare(task, 0, opening, prefix.observation)

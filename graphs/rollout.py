@@ -17,7 +17,7 @@ from typing import Any
 
 from armap_agents.environment import Guide
 from armap_agents.errors import ArmapError
-from armap_agents.policy import Answer, Policy
+from armap_agents.policy import Answer, Policy, PolicyFailure
 from armap_agents.pool import EnvironmentPool
 from armap_agents.trace import Journal
 from armap_agents.trajectory import Observation, Status, Step, Task, Trajectory, content_hash
@@ -86,7 +86,7 @@ async def roll_out(
                 trajectory = replace(trajectory, status=Status.LIMIT)
     except Exception as error:
         trajectory = replace(trajectory, status=Status.FAILED, error=_one_line(error, job))
-        usage += Usage(failures=1)
+        usage += error.usage if isinstance(error, PolicyFailure) else Usage(failures=1)
     usage = replace(usage, seconds=round(time.monotonic() - started, 4))
     record = {"trajectory": await journal.store(trajectory), "usage": usage.to_dict()}
     if trajectory.status is Status.FAILED:

@@ -116,7 +116,7 @@ def test_puzzles_equal_the_published_list() -> None:
         published = {
             int(r["Rank"]): tuple(map(int, r["Puzzles"].split())) for r in csv.DictReader(file)
         }
-    assert {rank: p for rank, p in enumerate(puzzles(), 1)} == published
+    assert dict(enumerate(puzzles(), 1)) == published
 
 
 async def test_an_episode() -> None:

@@ -1,0 +1,317 @@
+"""A scripted OpenAI-compatible server: real HTTP on loopback, with answers that a test decides.
+
+`scripted_policy` serves `/v1/models`, `/v1/chat/completions` and `/v1/completions` on a free port,
+from a thread of its own, so that code under test may use any event loop, or none. It keeps vLLM's
+behaviour where a policy relies on it: `n`, `seed`, `structured_outputs.choice`, log-probabilities
+of the constrained distribution before temperature, token usage. Latency and faults are functions of
+the request, so a failure can be repeated exactly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+import random
+import re
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+END = "<|end|>"
+"""The token that ends an answer; it stands in log-probabilities, never in the text."""
+
+_TOKEN = re.compile(r" ?[^\W\d_]+|\d|\s|.", re.DOTALL)
+
+
+def tokens_of(text: str) -> list[str]:
+    """Split text as the scripted server's tokenizer does: words with their space, single digits."""
+    return _TOKEN.findall(text)
+
+
+@dataclass(frozen=True)
+class ScriptedRequest:
+    """One request that came in; `answer` is called once per draw of it.
+
+    Attributes:
+        number: Position among the completion requests, from 0.
+        path: Such as ``/v1/chat/completions``.
+        body: The JSON body as sent.
+        key: The bearer token that came with it.
+        draw: Which of the request's `n` answers is asked for.
+    """
+
+    number: int
+    path: str
+    body: dict[str, Any]
+    key: str = field(default="", repr=False)
+    draw: int = 0
+
+    @property
+    def prompt(self) -> str:
+        """The prompt as one text: the messages' contents, one to a line."""
+        if self.path.endswith("/chat/completions"):
+            return "\n".join(message.get("content") or "" for message in self.body["messages"])
+        prompt = self.body["prompt"]
+        return prompt if isinstance(prompt, str) else prompt[0]
+
+    @property
+    def choices(self) -> list[str] | None:
+        """The texts that a `choice` constraint allows, or None without one."""
+        return (self.body.get("structured_outputs") or {}).get("choice")
+
+    @property
+    def random(self) -> random.Random:
+        """A generator that depends on prompt, seed and draw; without a seed, on the number."""
+        seed = self.body.get("seed")
+        text = f"{self.prompt}|{self.number if seed is None else seed}|{self.draw}"
+        return random.Random(hashlib.sha256(text.encode()).digest())
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong with a request instead of its answer.
+
+    Attributes:
+        kind: ``status`` answers with an HTTP error, ``hang`` never answers, ``malformed`` sends
+            half a JSON document, ``empty`` a completion without choices, ``cut`` closes the
+            connection in the middle of the body.
+        status: The HTTP status for kind ``status``.
+        retry_after: Seconds in its Retry-After header, if any.
+        message: The error's message.
+    """
+
+    kind: Literal["status", "hang", "malformed", "empty", "cut"]
+    status: int = 500
+    retry_after: float | None = None
+    message: str = "scripted fault"
+
+
+Score = Callable[[str], float]
+"""Maps an answer to its unnormalised log-probability."""
+
+
+class ScriptedServer:
+    """A running server; made by `scripted_policy`.
+
+    Attributes:
+        requests: The completion requests that came in, in order.
+        peak: The largest number of completion requests that were in flight at once.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[ScriptedRequest], str] | None,
+        score: Score,
+        latency: float | Callable[[ScriptedRequest], float],
+        faults: Callable[[int], Fault | None],
+        models: Sequence[str],
+        constrains: bool,
+    ) -> None:
+        self.answer, self.score, self.faults = answer, score, faults
+        self.latency, self.models, self.constrains = latency, models, constrains
+        self.requests: list[ScriptedRequest] = []
+        self.peak = 0
+        self._in_flight = 0
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=512)
+
+    @property
+    def url(self) -> str:
+        """The base URL, ending in ``/v1``."""
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
+
+    def application(self) -> Starlette:
+        """Return the ASGI application that the server runs."""
+        from starlette.applications import Starlette
+        from starlette.responses import JSONResponse
+        from starlette.routing import Route
+
+        def models(_: Request) -> Response:
+            data = [{"id": name, "object": "model"} for name in self.models]
+            return JSONResponse({"object": "list", "data": data})
+
+        return Starlette(
+            routes=[
+                Route("/v1/models", models),
+                Route("/v1/chat/completions", self._complete, methods=["POST"]),
+                Route("/v1/completions", self._complete, methods=["POST"]),
+            ]
+        )
+
+    async def _complete(self, http: Request) -> Response:
+        body = json.loads(await http.body())
+        key = http.headers.get("authorization", "").removeprefix("Bearer ")
+        request = ScriptedRequest(len(self.requests), http.url.path, body, key)
+        self.requests.append(request)
+        self._in_flight += 1
+        self.peak = max(self.peak, self._in_flight)
+        try:
+            wait = self.latency(request) if callable(self.latency) else self.latency
+            await asyncio.sleep(wait)
+            fault = self.faults(request.number)
+            return _answer(self, request) if fault is None else await _fail(fault)
+        finally:
+            self._in_flight -= 1
+
+    def write(self, request: ScriptedRequest) -> str:
+        """Return the text of one draw."""
+        allowed = request.choices if self.constrains else None
+        text = self.answer(request) if self.answer else None
+        if allowed is None:
+            return text if text is not None else "scripted answer"
+        if text in allowed:
+            return text
+        temperature = request.body.get("temperature", 1.0)
+        if temperature == 0:
+            return max(allowed, key=self.score)
+        weights = [math.exp(w / temperature) for w in _log_softmax([*map(self.score, allowed)])]
+        return request.random.choices(allowed, weights)[0]
+
+
+def _log_softmax(scores: Sequence[float]) -> list[float]:
+    top = max(scores)
+    total = top + math.log(sum(math.exp(score - top) for score in scores))
+    return [score - total for score in scores]
+
+
+def _distributions(
+    allowed: Sequence[str], score: Score, walked: Sequence[str]
+) -> list[dict[str, float]]:
+    """Return the next-token log-probabilities at each token of a path through the choices."""
+    weights = map(math.exp, _log_softmax([*map(score, allowed)]))
+    here = [([*tokens_of(c), END], w) for c, w in zip(allowed, weights, strict=True)]
+    positions = []
+    for k, token in enumerate(walked):
+        mass: dict[str, float] = {}
+        for path, weight in here:
+            mass[path[k]] = mass.get(path[k], 0.0) + weight
+        total = sum(mass.values())
+        positions.append({t: math.log(p / total) for t, p in mass.items()})
+        here = [(path, weight) for path, weight in here if path[k] == token]
+    return positions
+
+
+def _answer(server: ScriptedServer, request: ScriptedRequest) -> Response:
+    from starlette.responses import JSONResponse
+
+    body = request.body
+    if body["model"] not in server.models:
+        message = f"The model `{body['model']}` does not exist."
+        return JSONResponse({"error": {"message": message}}, 404)
+    chat = request.path.endswith("/chat/completions")
+    limit = body.get("max_completion_tokens") or body.get("max_tokens") or 1024
+    choices, written = [], 0
+    for draw in range(body.get("n") or 1):
+        whole = server.write(replace(request, draw=draw))
+        tokens = [*tokens_of(whole), END][:limit]
+        written += len(tokens)
+        text = "".join(token for token in tokens if token is not END)
+        reason = "stop" if tokens[-1] is END else "length"
+        choice: dict[str, Any] = {"index": draw, "finish_reason": reason, "logprobs": None}
+        if body.get("logprobs"):
+            top = body.get("top_logprobs") or 1 if chat else int(body["logprobs"])
+            allowed = (request.choices if server.constrains else None) or [whole]
+            positions = _distributions(allowed, server.score, tokens)
+            choice["logprobs"] = (_chat_logprobs if chat else _logprobs)(tokens, positions, top)
+        content = {"role": "assistant", "content": text}
+        choices.append(choice | ({"message": content} if chat else {"text": text}))
+    read = len(tokens_of(request.prompt))
+    usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+    kind = "chat.completion" if chat else "text_completion"
+    answer = {"id": str(request.number), "object": kind, "created": 0, "model": body["model"]}
+    return JSONResponse(answer | {"choices": choices, "usage": usage})
+
+
+def _ranked(position: dict[str, float], top: int) -> list[tuple[str, float]]:
+    return sorted(position.items(), key=lambda item: -item[1])[:top]
+
+
+def _chat_logprobs(
+    tokens: list[str], positions: list[dict[str, float]], top: int
+) -> dict[str, Any]:
+    content = [
+        {
+            "token": token,
+            "logprob": position[token],
+            "top_logprobs": [{"token": t, "logprob": p} for t, p in _ranked(position, top)],
+        }
+        for token, position in zip(tokens, positions, strict=True)
+    ]
+    return {"content": content}
+
+
+def _logprobs(tokens: list[str], positions: list[dict[str, float]], top: int) -> dict[str, Any]:
+    return {
+        "tokens": tokens,
+        "token_logprobs": [position[t] for t, position in zip(tokens, positions, strict=True)],
+        "top_logprobs": [dict(_ranked(position, top)) for position in positions],
+    }
+
+
+async def _fail(fault: Fault) -> Response:
+    from starlette.responses import JSONResponse, Response
+
+    if fault.kind == "hang":
+        await asyncio.Event().wait()
+    if fault.kind == "malformed":
+        return Response('{"choices": [{"mess', media_type="application/json")
+    if fault.kind == "empty":
+        return JSONResponse({"id": "0", "object": "x", "created": 0, "model": "x", "choices": []})
+    if fault.kind == "cut":
+        # Promising more bytes than are sent makes the server close the connection under the client.
+        return Response("{", headers={"content-length": "4096"}, media_type="application/json")
+    headers = {} if fault.retry_after is None else {"retry-after": str(fault.retry_after)}
+    return JSONResponse({"error": {"message": fault.message}}, fault.status, headers)
+
+
+@asynccontextmanager
+async def scripted_policy(
+    answer: Callable[[ScriptedRequest], str] | None = None,
+    *,
+    score: Score = lambda _: 0.0,
+    latency: float | Callable[[ScriptedRequest], float] = 0.0,
+    faults: Callable[[int], Fault | None] = lambda _: None,
+    models: Sequence[str] = ("scripted",),
+    constrains: bool = True,
+) -> AsyncIterator[ScriptedServer]:
+    """Run a scripted OpenAI-compatible server for the time of a block.
+
+    Args:
+        answer: Returns the text of one draw. Under a `choice` constraint an answer outside the
+            choices is replaced by a seeded draw from them, as is every answer by default.
+        score: The unnormalised log-probability of each choice; drawn from at the request's
+            temperature, and returned exactly as log-probabilities.
+        latency: Seconds before each answer.
+        faults: What goes wrong with the request of a number, if anything.
+        models: The names that are served.
+        constrains: False ignores `structured_outputs` silently, as many servers do.
+
+    Yields:
+        The server; `server.url` goes into a `PolicyConfig`.
+    """
+    import uvicorn
+
+    server = ScriptedServer(answer, score, latency, faults, models, constrains)
+    http = uvicorn.Server(
+        uvicorn.Config(
+            server.application(), log_config=None, log_level=60, access_log=False, lifespan="off"
+        )
+    )
+    # The socket listens from here on: a request sent before the thread is up waits in its backlog.
+    thread = threading.Thread(target=http.run, kwargs={"sockets": [server._socket]}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        http.should_exit = http.force_exit = True
+        await asyncio.to_thread(thread.join)
+        server._socket.close()
