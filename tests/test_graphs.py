@@ -2,7 +2,6 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +36,8 @@ def eval_number(text: str) -> float:
 
 
 @pytest.fixture(autouse=True)
-def _small_end() -> Iterator[None]:
+def _small_end() -> None:
     register_reward("small-end", lambda: FunctionReward(small_end, "small-end-1"))
-    yield
 
 
 def context(url: str, **options: Any) -> dict[str, Any]:
@@ -240,7 +238,7 @@ def test_a_thread_that_is_used_again_starts_afresh(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
-        ("armap_agents", ["torch", "langgraph", "openai", "playwright", "numpy", "pydantic"]),
+        ("armap_agents", ["torch", "langgraph", "openai", "playwright", "httpx", "numpy", "pydantic"]),
         ("armap_agents.graphs.best_of_n", ["torch", "transformers"]),
         ("armap_agents.reward", ["torch", "transformers"]),
         ("armap_agents.reward.objectives", ["torch", "transformers"]),

@@ -10,6 +10,7 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from armap_agents.cli import demo, doctor, evaluate, generate, models, plan, serve, tasks, train
 from armap_agents.errors import ArmapError
@@ -36,7 +37,7 @@ def main() -> None:
     try:
         app()
     except ArmapError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", markup=True, highlight=False)
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,0 +1,66 @@
+"""`armap serve`: run a model on this machine until the command is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import ExitStack, suppress
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from armap_agents.errors import ArmapError
+from armap_agents.serving.policy_server import DEFAULT_MODEL, policy_server
+from armap_agents.serving.progress import progress_line
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def serve() -> None:
+    """Serve models on this machine."""
+
+
+@app.command()
+def policy(
+    model: Annotated[str, typer.Option(help="A pulled model's name, or a folder.")] = DEFAULT_MODEL,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    max_model_len: Annotated[
+        int, typer.Option(min=16, help="Longest prompt and completion together, in tokens.")
+    ] = 2048,
+    max_num_seqs: Annotated[int, typer.Option(min=1, help="Sequences decoded together.")] = 32,
+) -> None:
+    """Serve the policy with vLLM, until Ctrl-C; a running server of the model is left alone."""
+    try:
+        asyncio.run(_serve(model, host, port, max_model_len, max_num_seqs))
+    except ArmapError as error:
+        for note in getattr(error, "__notes__", []):
+            typer.echo(note, err=True)
+        raise
+
+
+async def _serve(model: str, host: str, port: int, max_model_len: int, max_num_seqs: int) -> None:
+    console = Console(stderr=True)
+    serving = asyncio.current_task()
+    assert serving is not None
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signal_number, serving.cancel)
+    with suppress(asyncio.CancelledError), ExitStack() as progress:
+        report = progress.enter_context(progress_line(console))
+        async with policy_server(
+            model,
+            host=host,
+            port=port,
+            max_model_len=max_model_len,
+            max_num_seqs=max_num_seqs,
+            report=report,
+        ) as server:
+            progress.close()
+            if server.reused:
+                console.print(f"{server.model} is already served at {server.url}.")
+                return
+            console.print(f"Serving {server.model} at {server.url}; Ctrl-C stops it.")
+            console.print(f"Log: {server.log}")
+            await server.wait()

@@ -1,0 +1,222 @@
+"""The folder of an evaluation: one writer at a time, one appended line per finished run.
+
+``results.jsonl`` is the only truth about what is finished. A line is written whole and flushed
+before its run counts; a process killed in the middle of a line loses that line alone. Several lines
+of one (task, planner, seed) mean that earlier ones failed: the last one counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from armap_agents.errors import ConfigurationError
+from armap_agents.trajectory import JSON, Status
+from armap_agents.usage import Usage
+
+RESULTS = "results.jsonl"
+SCORES = "scores.jsonl"
+
+Key = tuple[str, str, int]
+"""(task id, planner, seed)."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One trajectory that a planner could have answered with.
+
+    Attributes:
+        actions: Its actions.
+        status: Why it stopped.
+        score: The reward model's; None where it was not scored.
+        true_score: The environment's, 0 to 1; 0 for a failed rollout, whatever its prefix is worth.
+        error: One line, where the rollout failed or could not be restored as recorded.
+    """
+
+    actions: tuple[str, ...]
+    status: Status
+    score: float | None
+    true_score: float
+    error: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether a planner could not have answered with it."""
+        return self.error is not None or self.status is Status.FAILED
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Return the candidate as pure JSON."""
+        return {
+            "actions": list(self.actions),
+            "length": len(self.actions),
+            "status": self.status.value,
+            "score": self.score,
+            "true_score": self.true_score,
+            "error": self.error,
+        }
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Candidate:
+        """Rebuild a candidate."""
+        return cls(
+            tuple(value["actions"]),
+            Status(value["status"]),
+            value["score"],
+            value["true_score"],
+            value["error"],
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one planner did on one task with one seed.
+
+    Attributes:
+        task: Task id.
+        planner: The planner's name.
+        seed: The seed.
+        error: One line where the whole run failed; it then counts as true score 0.
+        instruction: What the trajectories were judged against.
+        true_score: The chosen trajectory's, 0 to 1.
+        score: The reward model's of the chosen trajectory.
+        actions: The chosen trajectory's.
+        candidates: Everything it was chosen from.
+        usage: What the run cost.
+        seconds: What the run took, by its own account.
+        run: Id of its trace.
+    """
+
+    task: str
+    planner: str
+    seed: int
+    error: str | None = None
+    instruction: str = ""
+    true_score: float = 0.0
+    score: float | None = None
+    actions: tuple[str, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+    run: str | None = None
+
+    @property
+    def key(self) -> Key:
+        """What is not done twice."""
+        return (self.task, self.planner, self.seed)
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Return the result as pure JSON."""
+        return {
+            "task": self.task,
+            "planner": self.planner,
+            "seed": self.seed,
+            "status": "ok" if self.error is None else "error",
+            "error": self.error,
+            "instruction": self.instruction,
+            "true_score": self.true_score,
+            "score": self.score,
+            "actions": list(self.actions),
+            "candidates": [candidate.to_dict() for candidate in self.candidates],
+            "usage": self.usage.to_dict(),
+            "seconds": self.seconds,
+            "run": self.run,
+        }
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Result:
+        """Rebuild a result."""
+        return cls(
+            task=value["task"],
+            planner=value["planner"],
+            seed=value["seed"],
+            error=value["error"],
+            instruction=value["instruction"],
+            true_score=value["true_score"],
+            score=value["score"],
+            actions=tuple(value["actions"]),
+            candidates=tuple(Candidate.from_dict(item) for item in value["candidates"]),
+            usage=Usage.from_dict(value["usage"]),
+            seconds=value["seconds"],
+            run=value["run"],
+        )
+
+
+@asynccontextmanager
+async def only_writer(folder: Path) -> AsyncIterator[None]:
+    """Make the folder and hold it for this process alone; a killed process lets go of it.
+
+    Raises:
+        ConfigurationError: Another process is writing it, or it cannot be written.
+    """
+    lock = await asyncio.to_thread(_lock, folder)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _lock(folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{folder} cannot be written ({error.strerror}): use another folder"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise ConfigurationError(
+            f"{folder} is being written by another process: wait for it, or use another folder"
+        ) from None
+    return lock
+
+
+def drop_torn_line(path: Path) -> None:
+    """Cut off a last line that was not written whole, so that the next one starts afresh."""
+    if not path.exists():
+        return
+    data = path.read_bytes()
+    if data and not data.endswith(b"\n"):
+        os.truncate(path, data.rfind(b"\n") + 1)
+
+
+def append(path: Path, value: JSON) -> None:
+    """Write one line and wait until it is on the disk."""
+    with path.open("ab") as file:
+        file.write(json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[Any]:
+    """Return the values of a JSON-lines file; a missing file is empty, a torn last line ignored.
+
+    Raises:
+        ConfigurationError: Another line than the last is damaged.
+    """
+    if not path.exists():
+        return []
+    values = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            values.append(json.loads(line))
+        except ValueError:
+            raise ConfigurationError(
+                f"{path}, line {number} is damaged: delete that line and start again"
+            ) from None
+    return values
+
+
+def read_results(folder: Path) -> dict[Key, Result]:
+    """Return the last result of every (task, planner, seed) in the folder."""
+    results = map(Result.from_dict, read_lines(folder / RESULTS))
+    return {result.key: result for result in results}

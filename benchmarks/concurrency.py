@@ -1,0 +1,57 @@
+"""How much longer 32 rollouts take than one, on an endpoint that answers after a fixed time.
+
+The scripted endpoint answers every request after `--latency` seconds however many are in flight, so
+the ratio shows what this project adds. One rollout and Best-of-N alternate, and the ratio is that of
+the medians. Run: ``python benchmarks/concurrency.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+
+from armap_agents import FunctionReward, register_reward, resources
+from armap_agents.graphs import best_of_n
+from armap_agents.testing import scripted_policy
+from armap_agents.tools.game24.environment import puzzle_task
+
+
+async def measure(n: int, rounds: int, latency: float) -> tuple[list[float], list[float]]:
+    """Return the seconds of one rollout and of n, round by round."""
+    task = puzzle_task([4, 9, 10, 13]).to_dict()
+    one, many = [], []
+    with tempfile.TemporaryDirectory() as runs:
+        async with scripted_policy(latency=latency) as server, resources(runs):
+            for count, seconds in [(1, []), (n, []), *[(1, one), (n, many)] * rounds]:
+                context = {
+                    "policy_url": server.url,
+                    "policy_model": "scripted",
+                    "policy_concurrency": 256,
+                    "reward": "length",
+                    "n": count,
+                }
+                started = time.perf_counter()
+                await best_of_n.graph.ainvoke({"task": task}, context=context)
+                seconds.append(time.perf_counter() - started)
+    return one, many
+
+
+def main() -> None:
+    """Print the medians and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--n", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--latency", type=float, default=0.2, help="seconds")
+    options = parser.parse_args()
+    register_reward("length", lambda: FunctionReward(lambda t: -len(t), "length"))
+    one, many = asyncio.run(measure(options.n, options.rounds, options.latency))
+    print(f"one rollout   {statistics.median(one):.3f} s  ({min(one):.3f} to {max(one):.3f})")
+    print(f"{options.n} rollouts   {statistics.median(many):.3f} s  ({min(many):.3f} to {max(many):.3f})")
+    print(f"ratio         {statistics.median(many) / statistics.median(one):.2f}")
+
+
+if __name__ == "__main__":
+    main()
