@@ -70,10 +70,15 @@ class ScriptedRequest:
         return (self.body.get("structured_outputs") or {}).get("choice")
 
     @property
+    def seed(self) -> int | None:
+        """The seed that came with the request."""
+        return self.body.get("seed")
+
+    @property
     def random(self) -> random.Random:
         """A generator that depends on prompt, seed and draw; without a seed, on the number."""
-        seed = self.body.get("seed")
-        text = f"{self.prompt}|{self.number if seed is None else seed}|{self.draw}"
+        seed = self.number if self.seed is None else self.seed
+        text = f"{self.prompt}|{seed}|{self.draw}"
         return random.Random(hashlib.sha256(text.encode()).digest())
 
 
@@ -100,29 +105,27 @@ Score = Callable[[str], float]
 """Maps an answer to its unnormalised log-probability."""
 
 
+@dataclass
 class ScriptedServer:
-    """A running server; made by `scripted_policy`.
+    """A running server; see `scripted_policy`, which makes it, for the settings.
 
     Attributes:
         requests: The completion requests that came in, in order.
-        peak: The largest number of completion requests that were in flight at once.
+        peak: The largest number of them that were in flight at once.
     """
 
-    def __init__(
-        self,
-        answer: Callable[[ScriptedRequest], str] | None,
-        score: Score,
-        latency: float | Callable[[ScriptedRequest], float],
-        faults: Callable[[int], Fault | None],
-        models: Sequence[str],
-        constrains: bool,
-    ) -> None:
-        self.answer, self.score, self.faults = answer, score, faults
-        self.latency, self.models, self.constrains = latency, models, constrains
-        self.requests: list[ScriptedRequest] = []
-        self.peak = 0
-        self._in_flight = 0
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=512)
+    answer: Callable[[ScriptedRequest], str] | None
+    score: Score
+    latency: float | Callable[[ScriptedRequest], float]
+    faults: Callable[[int], Fault | None]
+    models: Sequence[str]
+    constrains: bool
+    requests: list[ScriptedRequest] = field(default_factory=list)
+    peak: int = 0
+    _in_flight: int = 0
+    _socket: socket.socket = field(
+        default_factory=lambda: socket.create_server(("127.0.0.1", 0), backlog=512), repr=False
+    )
 
     @property
     def url(self) -> str:
@@ -183,7 +186,7 @@ def _log_softmax(scores: Sequence[float]) -> list[float]:
     return [score - total for score in scores]
 
 
-def _distributions(
+def next_token_logprobs(
     allowed: Sequence[str], score: Score, walked: Sequence[str]
 ) -> list[dict[str, float]]:
     """Return the next-token log-probabilities at each token of a path through the choices."""
@@ -220,8 +223,8 @@ def _answer(server: ScriptedServer, request: ScriptedRequest) -> Response:
         if body.get("logprobs"):
             top = body.get("top_logprobs") or 1 if chat else int(body["logprobs"])
             allowed = (request.choices if server.constrains else None) or [whole]
-            positions = _distributions(allowed, server.score, tokens)
-            choice["logprobs"] = (_chat_logprobs if chat else _logprobs)(tokens, positions, top)
+            positions = next_token_logprobs(allowed, server.score, tokens)
+            choice["logprobs"] = _logprobs(tokens, positions, top, chat)
         content = {"role": "assistant", "content": text}
         choices.append(choice | ({"message": content} if chat else {"text": text}))
     read = len(tokens_of(request.prompt))
@@ -231,30 +234,16 @@ def _answer(server: ScriptedServer, request: ScriptedRequest) -> Response:
     return JSONResponse(answer | {"choices": choices, "usage": usage})
 
 
-def _ranked(position: dict[str, float], top: int) -> list[tuple[str, float]]:
-    return sorted(position.items(), key=lambda item: -item[1])[:top]
-
-
-def _chat_logprobs(
-    tokens: list[str], positions: list[dict[str, float]], top: int
+def _logprobs(
+    tokens: list[str], positions: list[dict[str, float]], top: int, chat: bool
 ) -> dict[str, Any]:
-    content = [
-        {
-            "token": token,
-            "logprob": position[token],
-            "top_logprobs": [{"token": t, "logprob": p} for t, p in _ranked(position, top)],
-        }
-        for token, position in zip(tokens, positions, strict=True)
-    ]
-    return {"content": content}
-
-
-def _logprobs(tokens: list[str], positions: list[dict[str, float]], top: int) -> dict[str, Any]:
-    return {
-        "tokens": tokens,
-        "token_logprobs": [position[t] for t, position in zip(tokens, positions, strict=True)],
-        "top_logprobs": [dict(_ranked(position, top)) for position in positions],
-    }
+    ranked = [sorted(p.items(), key=lambda item: -item[1])[:top] for p in positions]
+    own = [position[token] for token, position in zip(tokens, positions, strict=True)]
+    if not chat:
+        return {"tokens": tokens, "token_logprobs": own, "top_logprobs": [*map(dict, ranked)]}
+    tops = [[{"token": t, "logprob": p} for t, p in best] for best in ranked]
+    items = zip(tokens, own, tops, strict=True)
+    return {"content": [{"token": t, "logprob": p, "top_logprobs": b} for t, p, b in items]}
 
 
 async def _fail(fault: Fault) -> Response:

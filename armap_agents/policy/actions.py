@@ -92,13 +92,17 @@ def template_pattern(template: str) -> str:
 def read_action(text: str, observation: Observation) -> str | None:
     """Find the action in a model's answer.
 
-    The text after the last ``Action:`` counts, else the whole answer. Listed actions and templates
+    An answer that is an action is that action. Else the text after the last ``Action:`` counts, or
+    the whole where there is none. Listed actions and templates
     are matched line by line, first as a whole, then inside a line; case and spaces do not count. A
     line that names two different actions is not guessed at.
 
     Returns:
         The action as the environment lists it, or None where none can be read.
     """
+    exact = _exact(text.strip(), observation)
+    if exact is not None:
+        return exact
     labels = list(_LABEL.finditer(text))
     if labels and text[labels[-1].end() :].strip():
         text = text[labels[-1].end() :]
@@ -116,7 +120,7 @@ def read_action(text: str, observation: Observation) -> str | None:
 
 
 def complaint(text: str, observation: Observation) -> str:
-    """Say in one line what was wrong with an unreadable answer, with the valid actions if listed."""
+    """Say in one line what was wrong with an unreadable answer, and what would be valid."""
     said = " ".join(text.split())[:80]
     wrong = f"{said!r} is not a valid action." if said else "The answer was empty."
     if observation.schema is not None and not observation.actions and not observation.templates:
@@ -137,15 +141,22 @@ def _folded(text: str) -> str:
     return " ".join(text.casefold().split()).rstrip(".!")
 
 
+def _exact(text: str, observation: Observation) -> str | None:
+    for action in observation.actions or ():
+        if text == action.strip():
+            return action
+    for template in observation.templates:
+        if re.fullmatch(template_pattern(template), text, re.IGNORECASE):
+            return text
+    return None
+
+
 def _whole(line: str, observation: Observation) -> str | None:
     wanted = _folded(line)
     for action in observation.actions or ():
-        if line == action.strip() or wanted == _folded(action):
+        if wanted == _folded(action):
             return action
-    for template in observation.templates:
-        if re.fullmatch(template_pattern(template), line, re.IGNORECASE):
-            return line
-    return None
+    return _exact(line, observation)
 
 
 def _inside(line: str, observation: Observation) -> str | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import exp, log
 
 import httpx
@@ -20,16 +20,10 @@ from armap_agents.environment import Guide
 from armap_agents.errors import PolicyError
 from armap_agents.policy import prompts
 from armap_agents.policy.actions import complaint, constraint, longest, read_action, satisfies
-from armap_agents.policy.endpoint import (
-    Completion,
-    ConstraintRefused,
-    Endpoint,
-    PolicyConfig,
-    PolicyFailure,
-    Position,
-)
-from armap_agents.policy.prior import NoPriorError, choose, walk
+from armap_agents.policy.endpoint import Completion, ConstraintRefused, Endpoint, Position
+from armap_agents.policy.prior import Members, NoPriorError, choose, walk
 from armap_agents.policy.prompts import Message
+from armap_agents.policy.records import Answer, PolicyConfig, PolicyFailure, Proposal, Proposals
 from armap_agents.trajectory import Observation, Trajectory, content_hash
 from armap_agents.usage import Usage
 
@@ -40,49 +34,6 @@ CACHED_PRIORS = 4096
 """States whose prior is remembered, the oldest forgotten first; some 4 kB each."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One sampled action.
-
-    Attributes:
-        action: As the environment takes it.
-        text: What the model wrote last.
-        usage: What it cost, repairs included.
-        constrained: Whether the server was asked to sample valid actions alone, and did.
-    """
-
-    action: str
-    text: str
-    usage: Usage
-    constrained: bool
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """An action worth trying.
-
-    Attributes:
-        action: As the environment takes it.
-        prior: Its probability among the proposals of one call, which sum to 1.
-    """
-
-    action: str
-    prior: float
-
-
-@dataclass(frozen=True)
-class Proposals:
-    """Distinct actions for one state.
-
-    Attributes:
-        items: In the order in which they were drawn.
-        usage: What they cost; nothing where the state's prior was known.
-    """
-
-    items: tuple[Proposal, ...]
-    usage: Usage
 
 
 class Policy:
@@ -289,13 +240,13 @@ class Policy:
             return self._priors[key], Usage()
         usage = Usage()
 
-        async def ask(choices: list[str], tokens: int) -> tuple[Position, ...]:
+        async def ask(choices: Members, tokens: int) -> tuple[Position, ...]:
             nonlocal usage
             completion = await self._endpoint.complete(
                 prompt,
                 temperature=0.0,
                 max_tokens=tokens,
-                constraint={"choice": choices},
+                constraint={"choice": list(choices)},
                 logprobs=True,
             )
             usage += completion.usage
@@ -318,7 +269,7 @@ class Policy:
         except PolicyFailure as failure:
             failure.usage = usage + failure.usage
             raise
-        prior = dict(zip(actions, found.values(), strict=True))
+        prior = {action: found[self._lead + action] for action in actions}
         self._remember(key, prior)
         return prior, replace(usage, completions=len(actions))
 

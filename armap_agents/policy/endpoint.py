@@ -13,13 +13,14 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from armap_agents.errors import ConfigurationError, PolicyError
+from armap_agents.errors import PolicyError
 from armap_agents.policy import prompts
 from armap_agents.policy.prompts import Message
+from armap_agents.policy.records import PolicyConfig, PolicyFailure
 from armap_agents.usage import Usage
 
 if TYPE_CHECKING:
@@ -28,53 +29,6 @@ if TYPE_CHECKING:
 
 TOP_LOGPROBS = 20
 """The most alternatives that servers return for a position (OpenAI's and vLLM's bound)."""
-
-
-@dataclass(frozen=True)
-class PolicyConfig:
-    """Where the policy is and how it is asked; plain values, no secret among them.
-
-    Attributes:
-        url: Base URL, such as ``http://127.0.0.1:8000/v1``.
-        model: A name that the endpoint serves.
-        api_key_env: Name of the environment variable that holds the key; None where none is needed.
-        style: ``completion`` for base models, which have no chat template.
-        timeout: Seconds that a server may be silent before a try is given up.
-        retries: Further tries after a failure that may pass.
-        max_concurrency: Requests in flight at once.
-        max_tokens: Tokens of a free-text action; under a constraint its longest action counts.
-    """
-
-    url: str
-    model: str
-    api_key_env: str | None = None
-    style: Literal["chat", "completion"] = "chat"
-    timeout: float = 120.0
-    retries: int = 3
-    max_concurrency: int = 64
-    max_tokens: int = 64
-
-    def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")):
-            raise ConfigurationError(
-                f"{self.url!r} is no policy address: use one like http://127.0.0.1:8000/v1"
-            )
-        if self.style not in ("chat", "completion"):
-            raise ConfigurationError(f"policy style {self.style!r}: use chat or completion")
-        if self.max_concurrency < 1:
-            raise ConfigurationError("max_concurrency must be at least 1")
-
-
-class PolicyFailure(PolicyError):
-    """A call that failed for good.
-
-    Attributes:
-        usage: What it cost all the same, the failure included.
-    """
-
-    def __init__(self, message: str, usage: Usage) -> None:
-        super().__init__(message)
-        self.usage = usage
 
 
 class ConstraintRefused(PolicyFailure):
@@ -252,8 +206,10 @@ class Endpoint:
             return self._model
 
     def _make(self, key: str) -> ChatOpenAI | OpenAI:
-        from langchain_openai import ChatOpenAI, OpenAI
+        from langchain_openai import OpenAI
         from pydantic import SecretStr
+
+        from armap_agents.policy.chat_model import PlainChatOpenAI
 
         common: dict[str, Any] = {
             "base_url": self.config.url,
@@ -268,7 +224,7 @@ class Endpoint:
         if self.config.style == "chat":
             # A graph streamed in the mode `messages` would turn requests into streams, which carry
             # neither usage nor several draws.
-            return ChatOpenAI(**common, disable_streaming=True, use_responses_api=False)
+            return PlainChatOpenAI(**common, disable_streaming=True, use_responses_api=False)
         return OpenAI(**common)
 
     def _line(self, what: str, cure: str) -> str:
@@ -297,7 +253,8 @@ class Endpoint:
             case openai.AuthenticationError() | openai.PermissionDeniedError():
                 what, cure = "refuses the key", self._key_cure()
             case openai.APIStatusError():
-                said = self._said(error.message)
+                body = error.body if isinstance(error.body, dict) else {}
+                said = self._said(str(body.get("message") or error.message))
                 if "structured_outputs" in said and error.status_code in (400, 422):
                     return ConstraintRefused(self._line("refuses a constraint", said), usage)
                 what, cure = f"answered {error.status_code}, {said!r}", _status_cure(error)
