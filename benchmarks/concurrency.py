@@ -1,8 +1,8 @@
 """How much longer 32 rollouts take than one, on an endpoint that answers after a fixed time.
 
-The scripted endpoint answers every request after `--latency` seconds however many are in flight, so
-the ratio shows what this project adds. One rollout and Best-of-N alternate, and the ratio is that of
-the medians. Run: ``python benchmarks/concurrency.py``.
+The scripted endpoint answers every request after `--latency` seconds however many are in flight,
+so the ratio shows what this project adds. One rollout and Best-of-N alternate, and the ratio is
+that of the medians. Run: ``python benchmarks/concurrency.py``.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ def main() -> None:
     options = parser.parse_args()
     register_reward("length", lambda: FunctionReward(lambda t: -len(t), "length"))
     one, many = asyncio.run(measure(options.n, options.rounds, options.latency))
-    print(f"one rollout   {statistics.median(one):.3f} s  ({min(one):.3f} to {max(one):.3f})")
-    print(f"{options.n} rollouts   {statistics.median(many):.3f} s  ({min(many):.3f} to {max(many):.3f})")
-    print(f"ratio         {statistics.median(many) / statistics.median(one):.2f}")
+    for name, seconds in (("one rollout", one), (f"{options.n} rollouts", many)):
+        middle, low, high = statistics.median(seconds), min(seconds), max(seconds)
+        print(f"{name:12} {middle:.3f} s  ({low:.3f} to {high:.3f})")
+    print(f"{'ratio':12} {statistics.median(many) / statistics.median(one):.2f}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import pytest
 from armap_agents.environment import Guide
 from armap_agents.errors import ConfigurationError, PolicyError
 from armap_agents.policy import Policy, PolicyConfig, PolicyFailure
+from armap_agents.policy.actions import abbreviations
 from armap_agents.testing import Fault, ScriptedRequest, ScriptedServer, scripted_policy
 from armap_agents.trajectory import Observation, Step, Task, Trajectory
 
@@ -53,7 +54,7 @@ async def test_act_is_constrained_and_accounted(style: str) -> None:
         assert (answer.usage.failures, answer.usage.repairs) == (0, 0)
         (request,) = server.requests
         assert request.seed == 3
-        assert [choice.strip() for choice in request.choices or []] == list(ACTIONS)
+        assert [choice.strip() for choice in request.choices or []] == list(abbreviations(ACTIONS))
         assert "wait" not in request.prompt
 
 

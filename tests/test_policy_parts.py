@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from armap_agents.environment import Guide
-from armap_agents.policy.actions import complaint, constraint, read_action, satisfies
+from armap_agents.policy.actions import (
+    abbreviations,
+    complaint,
+    constraint,
+    read_action,
+    satisfies,
+)
 from armap_agents.policy.endpoint import TOP_LOGPROBS, Position
 from armap_agents.policy.prior import Members, choose, walk
 from armap_agents.policy.prompts import chat, document, plain
@@ -98,10 +104,29 @@ def test_constrained_answers_are_read_as_themselves(texts: list[str], data: st.D
         observation = Observation("", actions=actions, templates=templates)
         allowed = constraint(observation, " ")
         assert allowed is not None
-        assert satisfies(" " + action, allowed)
+        words = {full: short for short, full in abbreviations(actions).items()}
+        asked = action if templates else words[action]
+        assert satisfies(" " + asked, allowed)
         assert not satisfies(action + "!?", allowed)
-        found = read_action(" " + action, observation)
-        assert found == action
+        assert read_action(" " + action, observation) == action
+
+
+@given(st.lists(st.text("ab ", min_size=1, max_size=9), min_size=1, max_size=12))
+def test_abbreviations_tell_every_action_apart_by_whole_words(texts: list[str]) -> None:
+    actions = sorted({" ".join(text.split()) for text in texts} - {""})
+    found = abbreviations(actions)
+    assert sorted(found.values()) == actions
+    for short, action in found.items():
+        assert action == short or action.startswith(short + " ")
+        others = [other for other in actions if other != action]
+        assert short == action or not any(f"{o} ".startswith(f"{short} ") for o in others)
+        shorter = short.rpartition(" ")[0]
+        assert not shorter or any(o.startswith(shorter) for o in others)
+
+
+def test_a_step_is_decided_before_its_result() -> None:
+    steps = ["13 - 9 = 4", "13 - 4 = 9", "13 * 4 = 52", "9 / 4 = 9/4"]
+    assert list(abbreviations(steps)) == ["13 - 9", "13 - 4", "13 *", "9"]
 
 
 @given(st.text(alphabet=".^$*+?()[]{}|\\/- a\u00e9#&~", min_size=1, max_size=12))

@@ -27,7 +27,7 @@ from armap_agents.environment import make_environment
 from armap_agents.errors import ConfigurationError
 from armap_agents.policy import Policy, PolicyConfig
 from armap_agents.resources import resources
-from armap_agents.training import domain
+from armap_agents.training.domain import domain
 from armap_agents.training.generate import GenerateConfig, generate_data
 
 

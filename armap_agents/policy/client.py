@@ -19,7 +19,14 @@ import httpx
 from armap_agents.environment import Guide
 from armap_agents.errors import PolicyError
 from armap_agents.policy import prompts
-from armap_agents.policy.actions import complaint, constraint, longest, read_action, satisfies
+from armap_agents.policy.actions import (
+    abbreviations,
+    complaint,
+    constraint,
+    longest,
+    read_action,
+    satisfies,
+)
 from armap_agents.policy.endpoint import Completion, ConstraintRefused, Endpoint, Position
 from armap_agents.policy.prior import Members, NoPriorError, choose, walk
 from armap_agents.policy.prompts import Message
@@ -219,7 +226,13 @@ class Policy:
         outside = [text for text in completion.texts if not satisfies(text, allowed)]
         if outside:
             self._stop_constraining(f"it answered {outside[0][:60]!r}, which is not allowed")
-        return completion, not outside
+            return completion, False
+        if "choice" in allowed:
+            full = abbreviations(observation.actions or ())
+            completion = replace(
+                completion, texts=tuple(full[text.strip()] for text in completion.texts)
+            )
+        return completion, True
 
     async def _listed_prior(
         self, trajectory: Trajectory, guide: Guide | None

@@ -27,8 +27,8 @@ _EPISODE = "---"
 def chat(trajectory: Trajectory, guide: Guide | None, *, list_actions: bool) -> list[Message]:
     """Return the chat that asks for the action after `trajectory`.
 
-    Roles alternate strictly after the system message, which many chat templates insist on: an
-    example's last observation and the next episode's opening share one user message.
+    Worked examples stand in the system message as plain text: fewer tokens than a turn each, and
+    the same for every state of every task, so the server computes them once.
 
     Args:
         trajectory: The episode so far.
@@ -36,27 +36,23 @@ def chat(trajectory: Trajectory, guide: Guide | None, *, list_actions: bool) -> 
         list_actions: Write each observation's valid actions below it: for servers that do not
             constrain, every time, since the prompt may only grow at its end. Examples go without.
     """
-    turns: list[tuple[str, str]] = []
-    opening = ""
+    parts = [guide.text, _RULE] if guide else [_RULE]
     for example in guide.examples if guide else ():
-        *said, (_, ending) = _episode(example, opening, list_actions=False)
-        turns += said
-        opening = f"{ending}\n\n{_EPISODE}\n\n"
-    turns += _episode(trajectory, opening, list_actions=list_actions)
-    system = f"{guide.text}\n\n{_RULE}" if guide else _RULE
-    return [
-        {"role": "system", "content": system},
-        *({"role": role, "content": content} for role, content in turns),
-    ]
+        *turns, ending = _episode(example, list_actions=False)
+        parts.append(plain(turns) + ending["content"])
+    if guide and guide.examples:
+        parts.append(_EPISODE)
+    system = {"role": "system", "content": "\n\n".join(parts)}
+    return [system, *_episode(trajectory, list_actions=list_actions)]
 
 
-def _episode(trajectory: Trajectory, opening: str, *, list_actions: bool) -> list[tuple[str, str]]:
+def _episode(trajectory: Trajectory, *, list_actions: bool) -> list[Message]:
     first = _shown(trajectory.observation, list_actions)
     asked = f"{trajectory.instruction}\n\n{first}" if trajectory.instruction else first
-    turns = [("user", opening + asked)]
+    turns = [{"role": "user", "content": asked}]
     for step in trajectory.steps:
-        turns.append(("assistant", step.action))
-        turns.append(("user", _shown(step.observation, list_actions)))
+        turns.append({"role": "assistant", "content": step.action})
+        turns.append({"role": "user", "content": _shown(step.observation, list_actions)})
     return turns
 
 
