@@ -5,6 +5,8 @@ The n draws are independent samples at `temperature`; ties go to the earliest.
 
 from __future__ import annotations
 
+from langgraph.graph import END, START, StateGraph
+
 from armap_agents.graphs.context import PlannerContext
 from armap_agents.graphs.nodes import (
     PlannerInput,
@@ -15,7 +17,6 @@ from armap_agents.graphs.nodes import (
     rollout,
     score,
 )
-from langgraph.graph import END, START, StateGraph
 
 builder = StateGraph(PlannerState, context_schema=PlannerContext, input_schema=PlannerInput)
 builder.add_node(begin)

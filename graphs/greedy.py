@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+
 from armap_agents.graphs import nodes
 from armap_agents.graphs.context import PlannerContext, context_of
 from armap_agents.graphs.nodes import PlannerInput, PlannerState
-from langgraph.graph import END, START, StateGraph
-from langgraph.runtime import Runtime
 
 
 def _greedy(runtime: Runtime[PlannerContext]) -> Runtime[PlannerContext]:

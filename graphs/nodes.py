@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any, TypedDict
 
-from armap_agents.graphs.context import PlannerContext, context_of
-from armap_agents.graphs.rollout import Rollout, derive_seed, roll_out
-from armap_agents.reward.objectives import check_penalties, objectives
 from langgraph.runtime import Runtime
 from langgraph.types import Send
 
 from armap_agents.errors import ConfigurationError, PolicyError
+from armap_agents.graphs.context import PlannerContext, context_of
+from armap_agents.graphs.rollout import Rollout, derive_seed, roll_out
 from armap_agents.policy import Policy
 from armap_agents.resources import Resources, current
+from armap_agents.reward import load_reward
+from armap_agents.reward.objectives import check_penalties, objectives
 from armap_agents.reward_model import RewardModel, registered_reward
 from armap_agents.trace import SCHEMA_VERSION, Journal, new_run_id
 from armap_agents.trajectory import Status, Task, Trajectory, content_hash
@@ -95,9 +96,8 @@ async def open_reward(context: PlannerContext) -> RewardModel:
         )
 
     async def open_() -> RewardModel:
-        from armap_agents.reward import load_reward  # needs torch, which a named scorer does not
-
-        return registered_reward(name) or await asyncio.to_thread(load_reward, name)
+        named = registered_reward(name)
+        return named if named is not None else await asyncio.to_thread(load_reward, name)
 
     async def close(model: RewardModel) -> None:
         closer = getattr(model, "aclose", None)

@@ -6,9 +6,10 @@ unbiased draw. With the same run name, Best-of-N chooses among the very same can
 
 from __future__ import annotations
 
+from langgraph.graph import END, START, StateGraph
+
 from armap_agents.graphs.context import PlannerContext
 from armap_agents.graphs.nodes import PlannerInput, PlannerState, answer, begin, fan_out, rollout
-from langgraph.graph import END, START, StateGraph
 
 builder = StateGraph(PlannerState, context_schema=PlannerContext, input_schema=PlannerInput)
 builder.add_node(begin)

@@ -24,7 +24,12 @@ from armap_agents.cli.options import (
     parse_pairs,
     parse_weights,
 )
-from armap_agents.cli.planners import planner_context, planner_graph, run_planner
+from armap_agents.cli.planners import (
+    planner_context,
+    planner_graph,
+    reward_of,
+    run_planner,
+)
 from armap_agents.environment import make_environment
 from armap_agents.errors import ConfigurationError
 from armap_agents.evaluation.runner import RunFunction
@@ -117,7 +122,12 @@ async def evaluate_spec(
         identity: dict[str, Any] = {}
         await (await open_policy(context)).check()
         if BEST_OF_N in spec.planners:
-            identity["reward_fingerprint"] = (await open_reward(context)).fingerprint
+            names = {reward_of(spec, seed) for seed in spec.seeds}
+            models = [
+                await open_reward(context.model_copy(update={"reward": name}))
+                for name in sorted(name or "" for name in names)
+            ]
+            identity["reward_fingerprint"] = ",".join(model.fingerprint for model in models)
         with ExitStack() as stack:
             bars = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
             bar = bars.add_task("evaluating", total=None)

@@ -91,17 +91,22 @@ async def generate_with_progress(
         TextColumn("generate"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("tasks, {task.fields[pairs]:,} pairs, {task.speed:.0f}/s"),
+        TextColumn("tasks, {task.fields[state]}"),
         TimeRemainingColumn(),
     )
+    make = partial(make_environment, environment, **options)
+    knowledge = domain(environment)
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        shown = bar.add_task("generate", total=None, pairs=0)
+        shown = bar.add_task("generate", total=None, state="looking for tasks")
+        before: int | None = None
 
         def show(done: int, total: int, counts: Counter[str]) -> None:
-            bar.update(shown, completed=done, total=total, pairs=counts["pairs"])
+            nonlocal before
+            before = done if before is None else before
+            rate = (done - before) / max(bar.tasks[shown].elapsed or 0.0, 0.1)
+            state = f"{counts['pairs']:,} pairs, {rate:.0f} tasks/s"
+            bar.update(shown, completed=done, total=total, state=state)
 
-        make = partial(make_environment, environment, **options)
-        knowledge = domain(environment)
         if policy is None:
             return await generate_data(knowledge, make, out, config, progress=show)
         async with resources() as live:

@@ -87,7 +87,7 @@ async def _run(planner: str, inputs: dict[str, Any], context: PlannerContext) ->
         await (await open_policy(context)).check()
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             bar = progress.add_task("rollouts", total=total)
-            stream = graph.astream(inputs, context=context, stream_mode=["updates", "values"])
+            stream: Any = graph.astream(inputs, context=context, stream_mode=["updates", "values"])
             async for mode, event in stream:
                 if mode == "values":
                     state = event

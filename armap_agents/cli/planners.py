@@ -49,6 +49,11 @@ def planner_context(options: Mapping[str, Any]) -> PlannerContext:
         raise ConfigurationError(f"{name}: {first['msg']}, not {first['input']!r}") from None
 
 
+def reward_of(spec: RunSpec, seed: int) -> str | None:
+    """Return the reward model of a seed: ``{seed}`` in its name stands for the seed."""
+    return None if spec.reward is None else spec.reward.replace("{seed}", str(seed))
+
+
 async def run_planner(spec: RunSpec, task: Task, seed: int, planner: str) -> dict[str, Any]:
     """Run a planner on one task: what an evaluation calls, here or on another machine.
 
@@ -67,7 +72,7 @@ async def run_planner(spec: RunSpec, task: Task, seed: int, planner: str) -> dic
             "policy_api_key_env": spec.policy_api_key_env,
             "policy_style": spec.policy_style,
             "environment_options": spec.environment_options,
-            "reward": spec.reward,
+            "reward": reward_of(spec, seed),
             "objective": spec.objective,
             "n": spec.n,
             "temperature": spec.temperature,

@@ -44,7 +44,8 @@ class RunSpec(BaseModel):
         policy_model: The model's name there.
         policy_style: Chat or plain completion requests.
         policy_api_key_env: NAME of the variable that holds the key, never the key.
-        reward: Folder, address or registered name of the reward model.
+        reward: Folder, address or registered name of the reward model; ``{seed}`` in it stands for
+            the seed, so that every seed has a model of its own.
         objective: Weights of the objective's penalties by name.
         limits: Further limits of the planner's context by name (step limit, deadlines, …).
     """

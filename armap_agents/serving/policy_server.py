@@ -121,6 +121,9 @@ def vllm_flags(max_model_len: int, max_num_seqs: int, *, gpu: bool) -> list[str]
         # offset"), so one step has room for everything that can be waiting.
         flags += ["--enforce-eager", "--dtype", "bfloat16"]
         flags += ["--max-num-batched-tokens", str(max_model_len * max_num_seqs)]
+        # The prefix cache keeps whole blocks: with the default of 128 tokens a short turn at the
+        # end of a prompt makes the server read up to 127 known tokens again.
+        flags += ["--block-size", "32"]
     return flags
 
 
