@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from armap_agents.tools.game24 import Game24
 
 from armap_agents.environment import register_environment
 from armap_agents.errors import ArmapError, ConfigurationError, EnvironmentFailure
 from armap_agents.evaluation import RunSpec, evaluate, rescore
 from armap_agents.reward_model import FunctionReward
+from armap_agents.tools.game24 import Game24
 from armap_agents.trajectory import Status, Step, Task, Trajectory
 from armap_agents.usage import Usage
 

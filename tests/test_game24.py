@@ -4,6 +4,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from armap_agents import ArmapError, Task, make_environment
 from armap_agents.tools.game24.arithmetic import (
     IllegalStep,
     calculate,
@@ -13,10 +17,6 @@ from armap_agents.tools.game24.arithmetic import (
 )
 from armap_agents.tools.game24.environment import SPLITS, play, puzzle_task, puzzles
 from armap_agents.tools.game24.tool import arithmetic
-from hypothesis import given
-from hypothesis import strategies as st
-
-from armap_agents import ArmapError, Task, make_environment
 
 numbers = st.lists(st.fractions(-50, 50, max_denominator=6), min_size=2, max_size=4).map(
     numbers_left

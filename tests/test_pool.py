@@ -2,12 +2,12 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from armap_agents.tools.game24 import Game24
-from armap_agents.tools.game24.environment import play, puzzle_task
 
 from armap_agents import ArmapError, Observation, StepResult, Task, Trajectory
 from armap_agents.errors import RestoreMismatch
 from armap_agents.pool import EnvironmentPool
+from armap_agents.tools.game24 import Game24
+from armap_agents.tools.game24.environment import play, puzzle_task
 from armap_agents.trajectory import Step
 
 TASK = Task("t", "counter", instruction="count")

@@ -13,9 +13,9 @@ from typing import Any
 
 import httpx
 import pytest
-from armap_agents.tools.game24.environment import puzzle_task
 
 from armap_agents.testing import scripted_policy
+from armap_agents.tools.game24.environment import puzzle_task
 
 ROOT = Path(__file__).parents[1]
 

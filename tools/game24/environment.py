@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 
+from armap_agents.environment import Guide, StepResult
+from armap_agents.errors import ConfigurationError, EnvironmentFailure
 from armap_agents.tools.game24.arithmetic import (
     TARGET,
     IllegalStep,
@@ -21,9 +23,6 @@ from armap_agents.tools.game24.arithmetic import (
     numbers_left,
     take_step,
 )
-
-from armap_agents.environment import Guide, StepResult
-from armap_agents.errors import ConfigurationError, EnvironmentFailure
 from armap_agents.trajectory import Observation, Step, Task, Trajectory
 
 SPLITS: dict[str, tuple[range, ...]] = {

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from armap_agents.tools.game24.arithmetic import calculate
 from langchain_core.tools import tool
 
 from armap_agents.errors import ArmapError
+from armap_agents.tools.game24.arithmetic import calculate
 
 
 @tool
