@@ -31,3 +31,20 @@ types: setup
 	VENV=$(VENV) ./check-types
 
 check: lint types test
+
+# The studies of docs/results.md. Each goes on where it was interrupted.
+SEEDS ?= 0 1 2
+MINUTES ?= 2
+STUDY ?= $(RUNS)/results
+COMMA_SEEDS = $(shell echo $(SEEDS) | tr ' ' ',')
+
+results-learning: setup
+	$(BIN)/python benchmarks/learning.py --seeds $(COMMA_SEEDS) --minutes $(MINUTES) --out $(STUDY)/learning
+
+results-plumbing: results-learning
+	$(BIN)/armap serve policy -- $(BIN)/armap evaluate game24 --split test --planner sampling,best_of_n \
+	    --n 32 --seed $(COMMA_SEEDS) --concurrency 2 --out $(STUDY)/plumbing \
+	    --reward '$(STUDY)/learning/seed-{seed}/fraction-1/reward'
+
+bench: setup
+	$(BIN)/python benchmarks/concurrency.py

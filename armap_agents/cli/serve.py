@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from contextlib import ExitStack, suppress
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 from rich.console import Console
 
 from armap_agents.errors import ArmapError
-from armap_agents.serving.policy_server import DEFAULT_MODEL, policy_server
+from armap_agents.serving.policy_server import DEFAULT_MODEL, PolicyServer, policy_server
 from armap_agents.serving.progress import progress_line
 
 app = typer.Typer(no_args_is_help=True)
@@ -24,6 +25,15 @@ def serve() -> None:
 
 @app.command()
 def policy(
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[-- COMMAND…]",
+            help="Run this beside the server, with ARMAP_POLICY_URL and ARMAP_POLICY_MODEL set; "
+            "the server stops with it.",
+            show_default=False,
+        ),
+    ] = None,
     model: Annotated[str, typer.Option(help="A pulled model's name, or a folder.")] = DEFAULT_MODEL,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
@@ -34,14 +44,17 @@ def policy(
 ) -> None:
     """Serve the policy with vLLM, until Ctrl-C; a running server of the model is left alone."""
     try:
-        asyncio.run(_serve(model, host, port, max_model_len, max_num_seqs))
+        status = asyncio.run(_serve(command or [], model, host, port, max_model_len, max_num_seqs))
     except ArmapError as error:
         for note in getattr(error, "__notes__", []):
             typer.echo(note, err=True)
         raise
+    raise typer.Exit(status)
 
 
-async def _serve(model: str, host: str, port: int, max_model_len: int, max_num_seqs: int) -> None:
+async def _serve(
+    command: list[str], model: str, host: str, port: int, max_model_len: int, max_num_seqs: int
+) -> int:
     console = Console(stderr=True)
     serving = asyncio.current_task()
     assert serving is not None
@@ -58,9 +71,28 @@ async def _serve(model: str, host: str, port: int, max_model_len: int, max_num_s
             report=report,
         ) as server:
             progress.close()
+            if command:
+                return await _run_beside(command, server)
             if server.reused:
                 console.print(f"{server.model} is already served at {server.url}.")
-                return
+                return 0
             console.print(f"Serving {server.model} at {server.url}; Ctrl-C stops it.")
             console.print(f"Log: {server.log}")
             await server.wait()
+    return 0
+
+
+async def _run_beside(command: list[str], server: PolicyServer) -> int:
+    """Run a command to its end and return its exit status; cancelled, end it first."""
+    variables = {"ARMAP_POLICY_URL": server.url, "ARMAP_POLICY_MODEL": server.model}
+    try:
+        process = await asyncio.create_subprocess_exec(*command, env=os.environ | variables)
+    except OSError as error:
+        raise ArmapError(f"cannot run {command[0]}: {error.strerror}") from None
+    try:
+        return await process.wait()
+    except asyncio.CancelledError:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+        raise
