@@ -48,7 +48,7 @@ class PlannerContext(BaseModel):
         description="`completion` for base models, which have no chat template.",
     )
     policy_concurrency: int = Field(
-        default=64,
+        default=128,
         ge=1,
         title="Requests in flight",
         description="Most requests to the policy endpoint at once.",

@@ -37,7 +37,6 @@ from armap_agents.evaluation.runner import evaluate as run_tasks
 from armap_agents.evaluation.spec import RunSpec
 from armap_agents.evaluation.summary import BEST_OF_N, Summary
 from armap_agents.evaluation.table import print_summary
-from armap_agents.graphs.nodes import open_policy, open_reward
 from armap_agents.resources import resources
 
 
@@ -100,6 +99,8 @@ async def evaluate_spec(
     Raises:
         ArmapError: Something that the spec names is missing or does not work.
     """
+    from armap_agents.graphs.nodes import open_policy, open_reward
+
     for name in spec.planners:
         planner_graph(name)
     context = planner_context(

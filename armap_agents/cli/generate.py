@@ -37,7 +37,7 @@ def generate(
     trajectories: Annotated[int, typer.Option(min=1, help="Episodes to explore.")] = 20_000,
     seed: Seed = 0,
     policy_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the episodes that the policy plays.")
+        float, typer.Option(min=0, max=1, help="Share of the work that the policy does.")
     ] = 0.02,
     temperature: Annotated[float, typer.Option(min=0, help="Of the policy.")] = 1.0,
     relabel: Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -26,9 +26,10 @@ from armap_agents.cli.options import (
 )
 from armap_agents.cli.planners import planner_context, planner_graph
 from armap_agents.environment import find_task, make_environment
-from armap_agents.graphs.context import PlannerContext
-from armap_agents.graphs.nodes import open_policy
 from armap_agents.resources import resources
+
+if TYPE_CHECKING:
+    from armap_agents.graphs.context import PlannerContext
 
 
 def plan(
@@ -74,6 +75,8 @@ def plan(
 
 
 async def _run(planner: str, inputs: dict[str, Any], context: PlannerContext) -> dict[str, Any]:
+    from armap_agents.graphs.nodes import open_policy
+
     graph = planner_graph(planner)
     columns = (
         TextColumn("{task.description}"),

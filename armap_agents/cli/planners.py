@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from langgraph.graph.state import CompiledStateGraph
 from pydantic import ValidationError
 
 from armap_agents.errors import ConfigurationError
 from armap_agents.evaluation.spec import RunSpec
-from armap_agents.graphs.context import PlannerContext
 from armap_agents.resources import resources
 from armap_agents.trajectory import Task
+
+if TYPE_CHECKING:  # langgraph takes seconds to import, which `armap --help` should not
+    from langgraph.graph.state import CompiledStateGraph
+
+    from armap_agents.graphs.context import PlannerContext
 
 PLANNERS = ("greedy", "sampling", "best_of_n")
 
@@ -41,6 +44,8 @@ def planner_context(options: Mapping[str, Any]) -> PlannerContext:
     Raises:
         ConfigurationError: An option is unknown or out of bounds; one line says which.
     """
+    from armap_agents.graphs.context import PlannerContext
+
     try:
         return PlannerContext(**{key: value for key, value in options.items() if value is not None})
     except ValidationError as error:

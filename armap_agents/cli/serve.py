@@ -40,7 +40,7 @@ def policy(
     max_model_len: Annotated[
         int, typer.Option(min=16, help="Longest prompt and completion together, in tokens.")
     ] = 2048,
-    max_num_seqs: Annotated[int, typer.Option(min=1, help="Sequences decoded together.")] = 32,
+    max_num_seqs: Annotated[int, typer.Option(min=1, help="Sequences decoded together.")] = 128,
 ) -> None:
     """Serve the policy with vLLM, until Ctrl-C; a running server of the model is left alone."""
     try:

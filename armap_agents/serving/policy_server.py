@@ -74,7 +74,7 @@ async def policy_server(
     host: str = "127.0.0.1",
     port: int = 8000,
     max_model_len: int = 2048,
-    max_num_seqs: int = 32,
+    max_num_seqs: int = 128,
     report: Report = silent,
 ) -> AsyncIterator[PolicyServer]:
     """Serve a model for the length of the block, or use the server that already does.
@@ -118,9 +118,9 @@ def vllm_flags(max_model_len: int, max_num_seqs: int, *, gpu: bool) -> list[str]
     if not gpu:
         # Compiling takes minutes and gains nothing at this size. A prompt must never be read in
         # two pieces: with a seeded request that kills the engine ("CPU Generator does not use
-        # offset"), so one step has room for everything that can be waiting.
-        flags += ["--enforce-eager", "--dtype", "bfloat16"]
-        flags += ["--max-num-batched-tokens", str(max_model_len * max_num_seqs)]
+        # offset").
+        flags += ["--enforce-eager", "--dtype", "bfloat16", "--no-enable-chunked-prefill"]
+        flags += ["--max-num-batched-tokens", str(max(8192, max_model_len))]
         # The prefix cache keeps whole blocks: with the default of 128 tokens a short turn at the
         # end of a prompt makes the server read up to 127 known tokens again.
         flags += ["--block-size", "32"]
