@@ -34,12 +34,13 @@ check: lint types test
 
 # The studies of docs/results.md. Each goes on where it was interrupted.
 SEEDS ?= 0 1 2
-MINUTES ?= 2
+MINUTES ?= 6
+FRACTIONS ?= 1,0.2,0.04
 STUDY ?= $(RUNS)/results
 COMMA_SEEDS = $(shell echo $(SEEDS) | tr ' ' ',')
 
 results-learning: setup
-	$(BIN)/python benchmarks/learning.py --seeds $(COMMA_SEEDS) --minutes $(MINUTES) --out $(STUDY)/learning
+	$(BIN)/python benchmarks/learning.py --seeds $(COMMA_SEEDS) --minutes $(MINUTES) --fractions $(FRACTIONS) --out $(STUDY)/learning
 
 results-plumbing: results-learning
 	$(BIN)/armap serve policy -- $(BIN)/armap evaluate game24 --split test --planner sampling,best_of_n \

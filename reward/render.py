@@ -33,7 +33,7 @@ class Rendering:
 
     history: Literal["all", "newest"] = "all"
     shorten: tuple[tuple[str, str], ...] = ()
-    max_characters: int = 2000
+    max_characters: int = 1500
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as pure JSON."""

@@ -58,8 +58,10 @@ def train(
     Console().print(table)
 
 
-def train_with_progress(data: Path, out: Path, config: TrainConfig) -> Settings:
-    """Train behind a progress bar; returns the finished model's settings.
+def train_with_progress(
+    data: Path, out: Path, config: TrainConfig, threads: int | None = None
+) -> Settings:
+    """Train behind a progress bar, on all cores or on so many threads; returns the settings.
 
     Raises:
         ArmapError: The data is damaged, `out` belongs to another run, or torch is missing.
@@ -82,6 +84,6 @@ def train_with_progress(data: Path, out: Path, config: TrainConfig) -> Settings:
             )
             bar.update(shown, completed=status.done, state=state)
 
-        settings = run(data, out, config, show)
+        settings = run(data, out, config, show, threads)
         bar.update(shown, completed=1.0)
     return settings

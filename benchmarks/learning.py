@@ -1,0 +1,330 @@
+"""Does the reward model learn? Pair accuracy on states that exhaustive search labels.
+
+The pairs are none that the generator made: for each puzzle of a split, prefixes of equal length,
+one of which can still reach 24 and one of which cannot, by exhaustive search. Half of them share
+all but the last step. Accuracy is averaged over puzzles, its interval resamples puzzles. Pairs
+whose two states both occur in the training data (seen) are counted apart from the rest (unseen).
+Training labels are self-made; the solver labels these pairs and measures the labels' noise.
+
+    python benchmarks/learning.py --out runs/learning                # all of it, three seeds
+    python benchmarks/learning.py --out runs/try --seeds 0 --minutes 1 --fractions 1
+
+The budget is CPU time of one thread, so that other work on the machine changes how long training
+takes but not what is learned, and two cores never give less; wall seconds are recorded beside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import time
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from random import Random
+from statistics import fmean
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from armap_agents.cli.train import train_with_progress
+from armap_agents.reward import load_reward
+from armap_agents.reward.scorer import TrainedReward
+from armap_agents.tools.game24 import Game24, legal_steps
+from armap_agents.tools.game24.arithmetic import TARGET, Numbers, numbers_left
+from armap_agents.tools.game24.environment import play
+from armap_agents.tools.game24.solver import solvable
+from armap_agents.training.game24 import Game24Domain
+from armap_agents.training.generate import GenerateConfig, generate_data
+from armap_agents.training.records import Dataset, load_dataset
+from armap_agents.training.train import TrainConfig
+from armap_agents.trajectory import Task, Trajectory
+
+Score = Callable[[list[Trajectory]], list[float]]
+
+DEPTHS = {3: "full", 2: "two steps", 1: "one step"}
+
+
+@dataclass(frozen=True)
+class EvaluationPair:
+    """Two prefixes of one puzzle, the first solvable and the second not."""
+
+    task: str
+    solvable: Trajectory
+    dead: Trajectory
+
+
+@dataclass
+class Tree:
+    """A puzzle's states at each depth with the actions that lead there, one way per state."""
+
+    task: Task
+    levels: list[dict[Numbers, tuple[str, ...]]]
+    children: dict[Numbers, list[tuple[str, Numbers]]]
+
+    @classmethod
+    def grow(cls, task: Task) -> Tree:
+        """Enumerate every state of a puzzle."""
+        levels: list[dict[Numbers, tuple[str, ...]]] = [{numbers_left(task.data["numbers"]): ()}]
+        children: dict[Numbers, list[tuple[str, Numbers]]] = {}
+        for _ in range(3):
+            following: dict[Numbers, tuple[str, ...]] = {}
+            for state, actions in levels[-1].items():
+                children[state] = list(legal_steps(state))
+                for action, left in children[state]:
+                    following.setdefault(left, (*actions, action))
+            levels.append(following)
+        return cls(task, levels, children)
+
+    def pair(self, depth: int, siblings: bool, rng: Random) -> EvaluationPair | None:
+        """Draw a pair at a depth; siblings share all but the last step."""
+        if siblings:
+            parents = [
+                state
+                for state in self.levels[depth - 1]
+                if len({solvable(left) for _, left in self.children[state]}) == 2
+            ]
+            if not parents:
+                return None
+            parent = rng.choice(parents)
+            path = self.levels[depth - 1][parent]
+            good = [a for a, left in self.children[parent] if solvable(left)]
+            bad = [a for a, left in self.children[parent] if not solvable(left)]
+            return self._pair((*path, rng.choice(good)), (*path, rng.choice(bad)))
+        states = self.levels[depth]
+        good_paths = [actions for state, actions in states.items() if solvable(state)]
+        bad_paths = [actions for state, actions in states.items() if not solvable(state)]
+        if not good_paths or not bad_paths:
+            return None
+        return self._pair(rng.choice(good_paths), rng.choice(bad_paths))
+
+    def _pair(self, good: Sequence[str], bad: Sequence[str]) -> EvaluationPair:
+        return EvaluationPair(self.task.id, play(self.task, good), play(self.task, bad))
+
+
+@cache
+def evaluation_pairs(split: str, depth: int, count: int) -> list[EvaluationPair]:
+    """Return the fixed pairs of a split at a depth, as many of each puzzle; half are siblings."""
+    tasks = Game24().tasks(split)
+    per_puzzle = -(-count // len(tasks))
+    pairs = []
+    for task in tasks:
+        tree, rng = Tree.grow(task), Random(f"{task.id} {depth}")
+        for index in range(per_puzzle):
+            pair = tree.pair(depth, index % 2 == 0, rng)
+            if pair is not None:
+                pairs.append(pair)
+    return pairs
+
+
+def state(trajectory: Trajectory) -> Numbers:
+    """Return the numbers left."""
+    return numbers_left(trajectory.last.text.split(": ")[-1].split())
+
+
+def training_states(data: Dataset) -> set[Numbers]:
+    """Return every state that a pair or value of the data shows."""
+    prefixes = {(p.chosen, p.chosen_steps) for p in data.pairs}
+    prefixes |= {(p.rejected, p.rejected_steps) for p in data.pairs}
+    prefixes |= {(v.trajectory, v.steps) for v in data.values}
+    return {state(data.trajectories[id_].prefix(k)) for id_, k in prefixes}
+
+
+def accuracy(pairs: Sequence[EvaluationPair], score: Score) -> dict[str, list[float]]:
+    """Return each puzzle's hits: 1 where the solvable prefix scores higher, 0.5 on ties."""
+    flat = [trajectory for pair in pairs for trajectory in (pair.solvable, pair.dead)]
+    scores = score(flat)
+    hits: defaultdict[str, list[float]] = defaultdict(list)
+    for pair, good, bad in zip(pairs, scores[::2], scores[1::2], strict=True):
+        hits[pair.task].append(1.0 if good > bad else 0.5 if good == bad else 0.0)
+    return dict(hits)
+
+
+def summary(hits: dict[str, list[float]]) -> dict[str, float | int | list[float]]:
+    """Return the mean over puzzles with its bootstrap interval (95 %, 2,000 draws)."""
+    if not hits:
+        return {"accuracy": float("nan"), "ci95": [float("nan")] * 2, "pairs": 0, "puzzles": 0}
+    means = [fmean(values) for values in hits.values()]
+    rng = Random(0)
+    draws = sorted(fmean(rng.choices(means, k=len(means))) for _ in range(2000))
+    return {
+        "accuracy": fmean(means),
+        "ci95": [draws[50], draws[1949]],
+        "pairs": sum(map(len, hits.values())),
+        "puzzles": len(means),
+    }
+
+
+def baselines() -> dict[str, Score]:
+    """Return the trivial scorers that need no training."""
+    rng = Random(0)
+
+    def small(trajectory: Trajectory) -> float:
+        numbers = state(trajectory)
+        return sum(n.denominator == 1 and 0 < n <= TARGET for n in numbers) / len(numbers)
+
+    return {
+        "random": lambda trajectories: [rng.random() for _ in trajectories],
+        "string check": lambda trajectories: [
+            float(trajectory.actions[-1].endswith("= 24")) for trajectory in trajectories
+        ],
+        "small integers left": lambda trajectories: [small(t) for t in trajectories],
+    }
+
+
+def measure(score: Score, split: str, count: int, seen: set[Numbers]) -> dict[str, Any]:
+    """Return accuracy at each depth: of all pairs, of seen and of unseen states."""
+    figures: dict[str, Any] = {}
+    for depth, name in DEPTHS.items():
+        pairs = evaluation_pairs(split, depth, count)
+        known = [state(p.solvable) in seen and state(p.dead) in seen for p in pairs]
+        figures[name] = {
+            "all": summary(accuracy(pairs, score)),
+            "seen": summary(accuracy([p for p, k in zip(pairs, known, strict=True) if k], score)),
+            "unseen": summary(
+                accuracy([p for p, k in zip(pairs, known, strict=True) if not k], score)
+            ),
+        }
+    return figures
+
+
+def value_auroc(model: TrainedReward, split: str, count: int) -> dict[str, float]:
+    """Return how well prefix values tell solvable states from dead ones, within and over depths."""
+    figures: dict[str, float] = {}
+    everything: tuple[list[float], list[float]] = ([], [])
+    for depth in (1, 2):
+        pairs = evaluation_pairs(split, depth, count)
+        flat = [trajectory for pair in pairs for trajectory in (pair.solvable, pair.dead)]
+        values = model.value(flat)
+        figures[DEPTHS[depth]] = auroc(values[::2], values[1::2])
+        everything[0].extend(values[::2])
+        everything[1].extend(values[1::2])
+    return figures | {"pooled": auroc(*everything)}
+
+
+def auroc(good: Sequence[float], bad: Sequence[float]) -> float:
+    """Return the chance that a good one's value exceeds a bad one's; ties count one half."""
+    ordered = sorted(bad)
+    below = sum(bisect_left(ordered, g) + bisect_right(ordered, g) for g in good)
+    return below / (2 * len(good) * len(bad))
+
+
+def label_noise(data: Dataset) -> dict[str, dict[str, float]]:
+    """Return how often self-made labels are wrong, by number of steps, judged by the solver."""
+    wrong: defaultdict[str, list[tuple[bool, bool]]] = defaultdict(list)
+    for pair in data.pairs:
+        good = solvable(state(data.trajectories[pair.chosen].prefix(pair.chosen_steps)))
+        bad = solvable(state(data.trajectories[pair.rejected].prefix(pair.rejected_steps)))
+        wrong[f"{pair.chosen_steps} steps"].append((not good, bad))
+    return {
+        steps: {
+            "chosen_dead": fmean(chosen for chosen, _ in labels),
+            "rejected_solvable": fmean(rejected for _, rejected in labels),
+            "pairs": len(labels),
+        }
+        for steps, labels in sorted(wrong.items())
+    }
+
+
+def run_one(out: Path, seed: int, fraction: float, options: Options) -> dict[str, Any]:
+    """Generate, train and measure once; what is already there is not made again."""
+    folder = out / f"seed-{seed}" / f"fraction-{fraction:.3g}"
+    result = folder / "result.json"
+    if result.exists():
+        found: dict[str, Any] = json.loads(result.read_text("utf-8"))
+        return found
+    trajectories = max(1, round(options.trajectories * fraction))
+    config = GenerateConfig(trajectories=trajectories, seed=seed)
+    began, cpu = time.monotonic(), time.process_time()
+    asyncio.run(generate_data(Game24Domain(), Game24, folder / "data", config))
+    generated = {"seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - cpu}
+    settings = TrainConfig(backbone=options.backbone, cpu_minutes=options.minutes, seed=seed)
+    train_with_progress(folder / "data", folder / "reward", settings, threads=1)
+    data = load_dataset(folder / "data")
+    model = load_reward(folder / "reward")
+    figures = {
+        "seed": seed,
+        "fraction": fraction,
+        "trajectories": trajectories,
+        "pairs": len(data.pairs),
+        "generation": generated,
+        "training": json.loads((folder / "reward" / "training.json").read_text("utf-8")),
+        "training_used": model.settings.training,
+        "held_out_accuracy": model.settings.accuracy,
+        "label_noise": label_noise(data),
+        "value_auroc": value_auroc(model, options.split, options.pairs),
+        "accuracy": measure(model.score, options.split, options.pairs, training_states(data)),
+    }
+    result.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    return figures
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every run of the benchmark shares."""
+
+    backbone: str
+    minutes: float
+    trajectories: int
+    split: str
+    pairs: int
+
+
+def show(rows: Sequence[tuple[str, dict[str, Any]]], split: str) -> None:
+    """Print accuracies, one scorer a row."""
+    table = Table(title=f"Pair accuracy on Game of 24, {split}, judged by exhaustive search")
+    table.add_column("scorer")
+    for name in DEPTHS.values():
+        for part in ("all", "seen", "unseen"):
+            table.add_column(f"{name}\n{part}", justify="right")
+    for label, figures in rows:
+        cells = []
+        for name in DEPTHS.values():
+            for part in ("all", "seen", "unseen"):
+                figure = figures[name][part]
+                low, high = figure["ci95"]
+                cells.append(f"{figure['accuracy']:.3f}\n{low:.2f}–{high:.2f}")
+        table.add_row(label, *cells)
+    Console().print(table)
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Folder of data, models and results; resumable.")],
+    seeds: Annotated[str, typer.Option(help="Separated by commas.")] = "0,1,2",
+    fractions: Annotated[str, typer.Option(help="Of the data, for the curve.")] = "1,0.2,0.04",
+    minutes: Annotated[float, typer.Option(help="Training budget, of CPU time.")] = 6.0,
+    trajectories: Annotated[int, typer.Option(help="Episodes at fraction 1.")] = 20_000,
+    split: Annotated[str, typer.Option(help="test, or dev to choose constants.")] = "test",
+    pairs: Annotated[int, typer.Option(help="Evaluation pairs a depth, at least.")] = 2000,
+    backbone: Annotated[str, typer.Option(help="Pulled model or folder.")] = "all-minilm-l6-v2",
+) -> None:
+    """Measure what a reward model trained on self-made data has learned."""
+    options = Options(backbone, minutes, trajectories, split, pairs)
+    trivial = {name: measure(score, split, pairs, set()) for name, score in baselines().items()}
+    rows = list(trivial.items())
+    results = []
+    for fraction in map(float, fractions.split(",")):
+        for seed in map(int, seeds.split(",")):
+            results.append(run_one(out, seed, fraction, options))
+            rows.append((f"trained, {fraction:.3g} of data, seed {seed}", results[-1]["accuracy"]))
+            show(rows, split)
+    machine = {"cores": len(os.sched_getaffinity(0)), "processor": platform.processor()}
+    (out / "learning.json").write_text(
+        json.dumps(
+            {"machine": machine, "baselines": trivial, "trained": results, **asdict(options)},
+            indent=2,
+        )
+        + "\n",
+        "utf-8",
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

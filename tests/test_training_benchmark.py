@@ -1,0 +1,74 @@
+"""The learning benchmark measures what it says: labels, siblings, macro average, AUROC."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from armap_agents.tools.game24 import Game24
+from armap_agents.tools.game24.arithmetic import numbers_left
+from armap_agents.tools.game24.solver import solvable
+
+
+@pytest.fixture(scope="module")
+def learning() -> ModuleType:
+    pytest.importorskip("torch")
+    path = Path(__file__).parents[1] / "benchmarks" / "learning.py"
+    spec = importlib.util.spec_from_file_location("learning", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["learning"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_solver_knows_easy_and_impossible_hands() -> None:
+    assert solvable(numbers_left([3, 3, 8, 8]))
+    assert solvable(numbers_left([24]))
+    assert not solvable(numbers_left([1, 1, 1, 1]))
+    assert not solvable(numbers_left(["8/3", 8]))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_pairs_are_labelled_by_search_and_half_are_siblings(
+    learning: ModuleType, depth: int
+) -> None:
+    pairs = learning.evaluation_pairs("dev", depth, 400)
+    assert len(pairs) >= 390
+    assert {pair.task for pair in pairs} == {task.id for task in Game24().tasks("dev")}
+    siblings = 0
+    for pair in pairs:
+        assert len(pair.solvable) == len(pair.dead) == depth
+        assert solvable(learning.state(pair.solvable))
+        assert not solvable(learning.state(pair.dead))
+        siblings += pair.solvable.actions[:-1] == pair.dead.actions[:-1]
+    assert siblings >= len(pairs) / 2
+    assert learning.evaluation_pairs("dev", depth, 400) == pairs
+
+
+def test_accuracy_is_averaged_over_puzzles_and_ties_count_half(learning: ModuleType) -> None:
+    pairs = learning.evaluation_pairs("dev", 3, 200)
+    checked = learning.accuracy(pairs, learning.baselines()["string check"])
+    assert learning.summary(checked)["accuracy"] == 1.0
+    flat = learning.summary(
+        learning.accuracy(pairs, lambda trajectories: [0.0] * len(trajectories))
+    )
+    assert flat["accuracy"] == 0.5
+    uneven = learning.summary({"a": [1.0], "b": [0.0, 0.0, 0.0]})
+    assert uneven["accuracy"] == 0.5
+    assert uneven["pairs"] == 4
+    low, high = uneven["ci95"]
+    assert low == 0.0
+    assert high == 1.0
+
+
+def test_auroc(learning: ModuleType) -> None:
+    assert learning.auroc([2, 3], [0, 1]) == 1.0
+    assert learning.auroc([0], [1]) == 0.0
+    assert learning.auroc([1, 1], [1, 1]) == 0.5
+    assert learning.auroc([1, 3], [2, 0]) == 0.75
