@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import sys
 from contextlib import ExitStack
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from time import monotonic
 from typing import Annotated
@@ -17,9 +18,9 @@ from armap_agents.cli.evaluate import evaluate_spec, show
 from armap_agents.cli.generate import generate_with_progress
 from armap_agents.cli.options import Seed
 from armap_agents.cli.planners import run_planner
-from armap_agents.cli.train import train_with_progress
+from armap_agents.cli.processes import run_to_end
 from armap_agents.environment import make_environment
-from armap_agents.errors import ConfigurationError
+from armap_agents.errors import ArmapError
 from armap_agents.evaluation.spec import RunSpec
 from armap_agents.policy import PolicyConfig
 from armap_agents.serving import policy_server, pull
@@ -32,37 +33,35 @@ PLANNERS = ("sampling", "best_of_n")
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for everything; must be new.")] = Path(
-        "runs/demo"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for everything. An interrupted one goes on, a finished one stays."
+        ),
+    ] = Path("runs/demo"),
     port: Annotated[int, typer.Option(help="Port of the policy's endpoint.")] = 8000,
     trajectories: Annotated[int, typer.Option(min=100, help="Episodes to explore.")] = 20_000,
     minutes: Annotated[float, typer.Option(min=0.01, help="Of training.")] = 2.0,
     tasks: Annotated[int, typer.Option(min=1, max=100, help="Test puzzles.")] = 20,
-    n: Annotated[int, typer.Option("--n", min=1, help="Rollouts per puzzle.")] = 16,
+    n: Annotated[int, typer.Option("--n", min=1, help="Rollouts per puzzle.")] = 32,
     seed: Seed = 0,
 ) -> None:
     """Explore, learn a reward model and plan with it: the whole loop on Game of 24."""
-    # Before torch starts: idle OpenMP threads that spin would steal the cores from the server.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if out.exists() and any(out.iterdir()):
-        out = _free_folder(out)
-    asyncio.run(_demo(out, port, trajectories, minutes, tasks, n, seed))
+    asyncio.run(_demo(_unfinished(out), port, trajectories, minutes, tasks, n, seed))
 
 
-def _free_folder(out: Path) -> Path:
-    for number in range(2, 1000):
-        candidate = out.with_name(f"{out.name}-{number}")
-        if not candidate.exists():
-            return candidate
-    raise ConfigurationError(f"{out} is taken a thousand times: clean up, or name another --out")
+def _unfinished(out: Path) -> Path:
+    """Return `out`, or the first of ``out-2``, ``out-3``, … that holds no finished run."""
+    for number in count(1):
+        folder = out if number == 1 else out.with_name(f"{out.name}-{number}")
+        if not (folder / "evaluation" / "summary.json").exists():
+            return folder
+    raise AssertionError
 
 
 async def _demo(
     out: Path, port: int, trajectories: int, minutes: float, tasks: int, n: int, seed: int
 ) -> None:
-    from armap_agents.training.train import TrainConfig
-
     console, started = Console(stderr=True), monotonic()
 
     def step(number: int, text: str) -> None:
@@ -87,8 +86,7 @@ async def _demo(
                 PolicyConfig(server.url, server.model),
             )
             step(4, f"train a reward model on the pairs: {minutes:g} minutes")
-            config = TrainConfig(backbone=REWARD_BACKBONE, minutes=minutes, seed=seed)
-            await asyncio.to_thread(train_with_progress, out / "data", out / "reward", config)
+            await _train(out, minutes, seed)
             step(5, f"plan {tasks} test puzzles that nothing above has seen, {n} rollouts each")
             ids = [task.id for task in make_environment(ENVIRONMENT).tasks("test")][:tasks]
             spec = RunSpec(
@@ -114,3 +112,13 @@ async def _demo(
         markup=False,
         highlight=False,
     )
+
+
+async def _train(out: Path, minutes: float, seed: int) -> None:
+    """Train in a process of its own, which Ctrl-C ends at once; a thread could not be stopped."""
+    command = [sys.executable, "-m", "armap_agents", "train", str(out / "data")]
+    command += ["--out", str(out / "reward"), "--backbone", REWARD_BACKBONE]
+    command += ["--minutes", str(minutes), "--seed", str(seed)]
+    status = await run_to_end(command, {"OMP_WAIT_POLICY": "PASSIVE"})
+    if status != 0:
+        raise ArmapError("training did not end well; its own message stands above")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from contextlib import ExitStack, suppress
 from typing import Annotated
@@ -11,8 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from armap_agents.cli.processes import run_to_end
 from armap_agents.errors import ArmapError
-from armap_agents.serving.policy_server import DEFAULT_MODEL, PolicyServer, policy_server
+from armap_agents.serving.policy_server import DEFAULT_MODEL, policy_server
 from armap_agents.serving.progress import progress_line
 
 app = typer.Typer(no_args_is_help=True)
@@ -72,7 +72,9 @@ async def _serve(
         ) as server:
             progress.close()
             if command:
-                return await _run_beside(command, server)
+                return await run_to_end(
+                    command, {"ARMAP_POLICY_URL": server.url, "ARMAP_POLICY_MODEL": server.model}
+                )
             if server.reused:
                 console.print(f"{server.model} is already served at {server.url}.")
                 return 0
@@ -80,19 +82,3 @@ async def _serve(
             console.print(f"Log: {server.log}")
             await server.wait()
     return 0
-
-
-async def _run_beside(command: list[str], server: PolicyServer) -> int:
-    """Run a command to its end and return its exit status; cancelled, end it first."""
-    variables = {"ARMAP_POLICY_URL": server.url, "ARMAP_POLICY_MODEL": server.model}
-    try:
-        process = await asyncio.create_subprocess_exec(*command, env=os.environ | variables)
-    except OSError as error:
-        raise ArmapError(f"cannot run {command[0]}: {error.strerror}") from None
-    try:
-        return await process.wait()
-    except asyncio.CancelledError:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
-        raise

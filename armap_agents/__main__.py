@@ -1,0 +1,5 @@
+"""`python -m armap_agents`: the `armap` command."""
+
+from armap_agents.cli import main
+
+main()
