@@ -169,7 +169,7 @@ def new_network(backbone: Backbone, rank: int, alpha: int, *, bf16: bool) -> Rew
         bf16: Keep the frozen products' weights in bfloat16, for training under autocast: it would
             round them so at every step anyway.
     """
-    encoder = _encoder(backbone)
+    encoder = plain_encoder(backbone)
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,
@@ -184,7 +184,8 @@ def new_network(backbone: Backbone, rank: int, alpha: int, *, bf16: bool) -> Rew
     return RewardNetwork(peft, encoder.config.hidden_size)
 
 
-def _encoder(backbone: Backbone) -> Any:
+def plain_encoder(backbone: Backbone) -> Any:
+    """Return the backbone as it is on disk, in float32."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -247,7 +248,7 @@ def load_network(folder: Path) -> tuple[RewardNetwork, Any, Settings]:
             f"with `armap models pull {settings.backbone}`, or train again"
         )
     try:
-        peft = PeftModel.from_pretrained(_encoder(backbone), str(folder / ADAPTER))
+        peft = PeftModel.from_pretrained(plain_encoder(backbone), str(folder / ADAPTER))
         encoder = peft.merge_and_unload()
         network = RewardNetwork(encoder, encoder.config.hidden_size)
         network.heads.load_state_dict(load_file(folder / HEADS))

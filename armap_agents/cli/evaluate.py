@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,12 +33,17 @@ from armap_agents.cli.planners import (
 )
 from armap_agents.environment import make_environment
 from armap_agents.errors import ConfigurationError
+from armap_agents.evaluation import Cosine, rescore
 from armap_agents.evaluation.runner import RunFunction
 from armap_agents.evaluation.runner import evaluate as run_tasks
 from armap_agents.evaluation.spec import RunSpec
 from armap_agents.evaluation.summary import BEST_OF_N, Summary
 from armap_agents.evaluation.table import print_summary
 from armap_agents.resources import resources
+from armap_agents.serving import is_pulled
+
+UNTRAINED = "all-minilm-l6-v2"
+"""The encoder whose untrained similarity every reward model is compared with."""
 
 
 def evaluate(
@@ -137,9 +143,15 @@ async def evaluate_spec(
                 words = f"evaluating, {failed} failed" if failed else "evaluating"
                 bars.update(bar, completed=finished, total=total, description=words)
 
-            return await run_tasks(
+            summary = await run_tasks(
                 spec, out, run, concurrency=concurrency, progress=report, identity=identity
             )
+        if BEST_OF_N in spec.planners and is_pulled(UNTRAINED) and find_spec("torch"):
+            from armap_agents.reward.untrained import UntrainedEncoder
+
+            encoder = await asyncio.to_thread(UntrainedEncoder, UNTRAINED)
+            summary = await rescore(out, "cosine", Cosine(encoder.encode, encoder.fingerprint))
+        return summary
 
 
 def show(summary: Summary, out: Path) -> None:
