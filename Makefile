@@ -28,7 +28,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 
 types: setup
-	VENV=$(VENV) ./check-types
+	VENV=$(VENV) .ci/types
 
 check: lint types test
 
