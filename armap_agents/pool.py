@@ -33,13 +33,21 @@ class _Slot:
     broken: bool = False
     """Set while a call into the environment is under way; left set by one that never returns."""
 
-    def shared(self, task: Task, steps: Sequence[Step]) -> int:
-        """Number of leading actions in common; −1 for another task."""
-        if self.task != task:
+    def shared(self, task: Task, prefix: Trajectory | None) -> int:
+        """Number of leading steps in common with what is asked for; −1 for another episode."""
+        if self.task != task or self.opening is None:
+            return -1
+        if prefix is None:
+            return 0
+        if self.opening.fingerprint != prefix.observation.fingerprint:
             return -1
         k = 0
-        for mine, theirs in zip(self.steps, steps, strict=False):
-            if mine.action != theirs.action:
+        for mine, theirs in zip(self.steps, prefix.steps, strict=False):
+            if (mine.action, mine.observation.fingerprint, mine.done) != (
+                theirs.action,
+                theirs.observation.fingerprint,
+                theirs.done,
+            ):
                 break
             k += 1
         return k
@@ -131,27 +139,33 @@ class EnvironmentPool:
         self._closed = False
 
     @asynccontextmanager
-    async def lease(self, task: Task, prefix: Trajectory | None = None) -> AsyncIterator[Lease]:
+    async def lease(
+        self, task: Task, prefix: Trajectory | None = None, seconds: float | None = None
+    ) -> AsyncIterator[Lease]:
         """Lease an environment at the beginning of `task`, or at the end of `prefix`.
 
         Args:
             task: The task to be in.
             prefix: A recorded beginning of it to have behind it.
+            seconds: Deadline for getting there, from when an environment is free.
 
         Raises:
+            TimeoutError: It took longer than `seconds`.
             RestoreMismatch: The state differs from the recorded one.
             ConfigurationError: The environment cannot be restored and `prefix` has steps.
         """
-        slot = await self._take(task, () if prefix is None else prefix.steps)
+        slot = await self._take(task, prefix)
         try:
             lease = Lease(slot)
-            lease.caught_up = await _bring_to(slot, task, prefix)
+            async with asyncio.timeout(seconds):
+                lease.caught_up = await _bring_to(slot, task, prefix)
             yield lease
         except RestoreMismatch:
             slot.broken = True
             raise
         finally:
-            await self._give_back(slot)
+            # Shielded: a cancelled rollout must not take its place in the pool with it.
+            await asyncio.shield(asyncio.ensure_future(self._give_back(slot)))
 
     async def aclose(self) -> None:
         """Close every idle environment; leased ones are closed when they come back."""
@@ -162,11 +176,11 @@ class EnvironmentPool:
         for slot in idle:
             await slot.close()
 
-    async def _take(self, task: Task, steps: Sequence[Step]) -> _Slot:
+    async def _take(self, task: Task, prefix: Trajectory | None) -> _Slot:
         async with self._changed:
             while not self._closed:
                 if self._idle:
-                    slot = max(self._idle, key=lambda idle: idle.shared(task, steps))
+                    slot = max(self._idle, key=lambda idle: idle.shared(task, prefix))
                     self._idle.remove(slot)
                     return slot
                 if self._size is None or self._alive < self._size:
@@ -187,21 +201,21 @@ class EnvironmentPool:
         return _Slot(environment)
 
     async def _give_back(self, slot: _Slot) -> None:
-        keep = not (slot.broken or self._closed)
-        if not keep:
-            await slot.close()
         async with self._changed:
-            if keep:
+            if not slot.broken and not self._closed:
                 self._idle.append(slot)
-            else:
-                self._alive -= 1
+                self._changed.notify()
+                return
+        await slot.close()
+        async with self._changed:
+            self._alive -= 1
             self._changed.notify()
 
 
 async def _bring_to(slot: _Slot, task: Task, prefix: Trajectory | None) -> int:
     """Bring a slot to the end of `prefix`; return the environment steps taken."""
     steps = () if prefix is None else prefix.steps
-    shared = slot.shared(task, steps)
+    shared = slot.shared(task, prefix)
     if 0 <= shared == len(slot.steps):
         return await _replay(slot, task, steps, shared)
     own = hasattr(slot.environment, "restore")

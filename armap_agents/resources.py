@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 _open: WeakKeyDictionary[asyncio.AbstractEventLoop, Resources] = WeakKeyDictionary()
 
@@ -46,6 +49,7 @@ class Resources:
         self.runs = runs
         self._things: dict[tuple[Any, ...], asyncio.Future[Any]] = {}
         self._closers: dict[tuple[Any, ...], Callable[[], Awaitable[None]]] = {}
+        self.users = 0
         self._http: httpx.AsyncClient | None = None
 
     @property
@@ -57,10 +61,10 @@ class Resources:
         """
         if self._http is None:
             import httpx  # slow to import, and most uses of this module never ask for it
-            from httpx_aiohttp import AiohttpTransport
+            from httpx_aiohttp import HttpxAiohttpClient
 
-            self._http = httpx.AsyncClient(
-                transport=AiohttpTransport(limits=httpx.Limits(max_connections=None)),
+            self._http = HttpxAiohttpClient(
+                limits=httpx.Limits(max_connections=0),  # to aiohttp 0 is "no limit", None is 100
                 timeout=httpx.Timeout(120.0, connect=10.0),
             )
         return self._http
@@ -82,17 +86,24 @@ class Resources:
             close: Closes it when the resources close.
         """
         if key not in self._things:
-            self._things[key] = asyncio.ensure_future(open_())
-        thing = self._things[key]
+            self._things[key] = asyncio.ensure_future(self._open(key, open_, close))
+        # Shielded: a cancelled caller must not take the thing from those who wait beside it.
+        value: T = await asyncio.shield(self._things[key])
+        return value
+
+    async def _open(
+        self,
+        key: tuple[Any, ...],
+        open_: Callable[[], Awaitable[T]],
+        close: Callable[[T], Awaitable[None]] | None,
+    ) -> T:
         try:
-            # Shielded: a cancelled caller must not take the thing from those who wait beside it.
-            value: T = await asyncio.shield(thing)
+            value = await open_()
         except BaseException:
-            if thing.done() and self._things.get(key) is thing:
-                del self._things[key]
+            self._things.pop(key, None)
             raise
         if close is not None:
-            self._closers.setdefault(key, partial(close, value))
+            self._closers[key] = partial(close, value)
         return value
 
     async def drop(self, key: tuple[Any, ...]) -> None:
@@ -124,7 +135,10 @@ class Resources:
             thing.cancel()
         await asyncio.gather(*opening, return_exceptions=True)
         for key in reversed(list(self._closers)):
-            await self.drop(key)
+            try:
+                await self.drop(key)
+            except Exception:
+                _log.warning("closing %s failed", key[0], exc_info=True)
         self._things.clear()
         if self._http is not None:
             await self._http.aclose()
@@ -133,23 +147,32 @@ class Resources:
 
 @asynccontextmanager
 async def resources(runs: str | Path | None = None) -> AsyncIterator[Resources]:
-    """Open the resources of the running event loop; nested use shares the outer ones.
+    """Open the resources of the running event loop, or share the open ones.
+
+    Whoever leaves last closes them, so that several tasks of one loop may each enter.
 
     Args:
         runs: Folder that runs are written to; default ``$ARMAP_RUNS``, else ``./runs``.
+
+    Raises:
+        ConfigurationError: They are open already with another `runs`.
     """
     loop = asyncio.get_running_loop()
-    outer = _open.get(loop)
-    if outer is not None:
-        yield outer
-        return
-    mine = Resources(Path(runs) if runs is not None else runs_folder())
-    _open[loop] = mine
+    shared = _open.get(loop)
+    if shared is None:
+        shared = _open[loop] = Resources(Path(runs) if runs is not None else runs_folder())
+    elif runs is not None and Path(runs) != shared.runs:
+        raise ConfigurationError(
+            f"this event loop's runs go to {shared.runs}: leave `runs` out, or use {shared.runs}"
+        )
+    shared.users += 1
     try:
-        yield mine
+        yield shared
     finally:
-        del _open[loop]
-        await mine.aclose()
+        shared.users -= 1
+        if shared.users == 0:
+            del _open[loop]
+            await shared.aclose()
 
 
 def current() -> Resources:

@@ -23,10 +23,10 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from armap_agents.errors import ConfigurationError
-from armap_agents.trajectory import Image, Observation, Trajectory
+from armap_agents.trajectory import Image, Observation, Trajectory, content_hash
 
 SCHEMA_VERSION = 1
 
@@ -37,6 +37,11 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 def new_run_id() -> str:
     """Return a name for a run that sorts by time and is never given twice."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
+
+
+def run_name(text: str) -> str:
+    """Return `text` as a name for a run: itself where it is one, else its hash."""
+    return text if _RUN_NAME.fullmatch(text) else content_hash(text)[:32]
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
@@ -73,7 +78,6 @@ class Journal:
         self.run = run
         self.folder = folder
         self._events = events
-        self._file: TextIO | None = None
         self._stored: set[str] = set()
 
     @classmethod
@@ -102,7 +106,6 @@ class Journal:
         events = {event["id"]: event for event in read_events(path)} if path.exists() else {}
         journal = cls(run, folder, events)
         journal._stored = {blob.name for blob in (folder / "blobs").iterdir()}
-        journal._file = path.open("a", encoding="utf-8")
         return journal
 
     def find(self, event_id: str) -> dict[str, Any] | None:
@@ -114,13 +117,11 @@ class Journal:
         known = self._events.get(event_id)
         if known is not None:
             return known
-        if self._file is None:
-            raise ConfigurationError(f"the journal of run {self.run} is closed")
         event = {"id": event_id, "kind": kind, "time": round(time.time(), 3), **data}
-        # One short buffered write: it does not block the loop noticeably, and a thread would let
-        # two events of one node change places.
-        self._file.write(json.dumps(event, ensure_ascii=False) + "\n")
-        self._file.flush()
+        # One short write does not block the loop noticeably, and a thread would let two events of
+        # one node change places. Opened each time, so that a forgotten run holds no file.
+        with (self.folder / "trace.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(event, ensure_ascii=False) + "\n")
         self._events[event_id] = event
         return event
 
@@ -152,12 +153,6 @@ class Journal:
             return (self.folder / "blobs" / sha256).read_bytes()
         except OSError:
             raise ConfigurationError(f"run {self.run} has no picture {sha256[:12]}…") from None
-
-    async def aclose(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
 
     def _write_blobs(self, pictures: list[Image]) -> None:
         for image in pictures:

@@ -5,18 +5,29 @@ The n draws are independent samples at `temperature`; ties go to the earliest.
 
 from __future__ import annotations
 
-from langgraph.graph import END, START, StateGraph
+from typing import Any
 
-from armap_agents.graphs.context import PlannerContext
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+
+from armap_agents.graphs import nodes
+from armap_agents.graphs.context import PlannerContext, context_of
 from armap_agents.graphs.nodes import (
     PlannerInput,
     PlannerState,
     answer,
-    begin,
     fan_out,
+    open_reward,
     rollout,
     score,
 )
+
+
+async def begin(state: PlannerInput, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
+    """Name the run, once the reward model is there: without one the rollouts were in vain."""
+    await open_reward(context_of(runtime))
+    return await nodes.begin(state, runtime)
+
 
 builder = StateGraph(PlannerState, context_schema=PlannerContext, input_schema=PlannerInput)
 builder.add_node(begin)

@@ -53,6 +53,15 @@ class PlannerContext(BaseModel):
         title="Requests in flight",
         description="Most requests to the policy endpoint at once.",
     )
+    policy_timeout: float = Field(
+        default=120.0, gt=0, title="Request deadline", description="Seconds per request."
+    )
+    policy_retries: int = Field(
+        default=3,
+        ge=0,
+        title="Retries",
+        description="Further tries after a failure that may pass, with back-off.",
+    )
     environment_options: dict[str, Any] = Field(
         default_factory=dict,
         title="Environment options",
@@ -114,6 +123,8 @@ class PlannerContext(BaseModel):
             model=self.policy_model,
             api_key_env=self.policy_api_key_env,
             style=self.policy_style,
+            timeout=self.policy_timeout,
+            retries=self.policy_retries,
             max_concurrency=self.policy_concurrency,
         )
 

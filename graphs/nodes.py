@@ -109,9 +109,7 @@ async def open_reward(context: PlannerContext) -> RewardModel:
 
 async def open_journal(resources: Resources, run: str) -> Journal:
     """Return the open journal of a run."""
-    return await resources.get(
-        ("journal", run), lambda: Journal.open(resources.runs, run), Journal.aclose
-    )
+    return await resources.get(("journal", run), lambda: Journal.open(resources.runs, run))
 
 
 async def begin(state: PlannerInput, runtime: Runtime[PlannerContext]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ the journal under an id that no lookup finds, so that a run which goes on later 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from armap_agents.pool import EnvironmentPool
 from armap_agents.trace import Journal
 from armap_agents.trajectory import Observation, Status, Step, Task, Trajectory, content_hash
 from armap_agents.usage import Usage
+
+_log = logging.getLogger(__name__)
 
 Emit = Callable[[dict[str, Any]], None]
 """Takes live events; LangGraph's `runtime.stream_writer`."""
@@ -69,7 +72,8 @@ async def roll_out(
     usage = Usage()
     started = time.monotonic()
     try:
-        async with pool.lease(job.task) as lease, asyncio.timeout(job.seconds):
+        leased = pool.lease(job.task, seconds=job.seconds)
+        async with leased as lease, asyncio.timeout(job.seconds):
             trajectory = Trajectory(job.task, lease.instruction, lease.opening)
             while not trajectory.done and len(trajectory) < job.max_steps:
                 answer = await _act(job, trajectory, lease.guide, policy, journal)
@@ -85,6 +89,7 @@ async def roll_out(
             if not trajectory.done:
                 trajectory = replace(trajectory, status=Status.LIMIT)
     except Exception as error:
+        _log.debug("rollout %s failed", job.id, exc_info=True)
         trajectory = replace(trajectory, status=Status.FAILED, error=_one_line(error, job))
         usage += error.usage if isinstance(error, PolicyFailure) else Usage(failures=1)
     usage = replace(usage, seconds=round(time.monotonic() - started, 4))

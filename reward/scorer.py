@@ -11,7 +11,6 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -43,18 +42,15 @@ class TrainedReward:
 
     def __init__(self, folder: Path) -> None:
         self._network, self._tokenizer, self.settings = load_network(folder)
-        self._folder = folder
+        # Now, not when asked: the folder may be trained again while this model serves.
+        self._fingerprint = _digest(folder)
         self._memory: OrderedDict[bytes, Output] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="armap-scorer")
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Digest of settings and weights."""
-        digest = hashlib.sha256()
-        for path in sorted(self._folder.rglob("*")):
-            if path.name == SETTINGS or path.suffix == ".safetensors":
-                digest.update(path.read_bytes())
-        return digest.hexdigest()[:16]
+        return self._fingerprint
 
     @property
     def mean(self) -> float:
@@ -148,6 +144,14 @@ def _batches(order: Sequence[int], rows: Sequence[Sequence[int]]) -> list[list[i
             batches.append([])
         batches[-1].append(i)
     return batches
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.name == SETTINGS or path.suffix == ".safetensors":
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def load(path: str | Path) -> TrainedReward:

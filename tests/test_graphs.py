@@ -66,6 +66,38 @@ async def test_best_of_n_picks_the_best_of_independent_rollouts(tmp_path: Path) 
     assert (kinds.count("policy"), kinds.count("rollout"), kinds.count("score")) == (24, 8, 1)
 
 
+async def test_an_environment_and_an_id_are_task_enough(tmp_path: Path) -> None:
+    task = {"environment": "game24", "id": "901"}
+    async with scripted_policy() as server, resources(tmp_path):
+        out = await sampling.graph.ainvoke({"task": task}, context=context(server.url, n=1))
+    assert out["trajectory"]["instruction"].startswith("Use the numbers 4 5 6 10,")
+    assert out["trajectory"]["status"] == "ended"
+
+
+async def test_tasks_of_one_loop_share_the_resources_until_the_last_leaves(tmp_path: Path) -> None:
+    async def request(wait: float) -> int:
+        async with resources(tmp_path):
+            await asyncio.sleep(wait)
+            out = await sampling.graph.ainvoke({"task": TASK}, context=context(server.url, n=2))
+        return len(out["candidates"])
+
+    async with scripted_policy() as server:
+        assert await asyncio.gather(request(0.0), request(0.5), request(0.1)) == [2, 2, 2]
+    async with resources(tmp_path):
+        with pytest.raises(ArmapError, match="this event loop's runs go to"):
+            async with resources(tmp_path / "other"):
+                pass
+
+
+async def test_a_missing_reward_model_costs_no_rollout(tmp_path: Path) -> None:
+    async with scripted_policy() as server, resources(tmp_path):
+        with pytest.raises(ArmapError, match="armap train"):
+            await best_of_n.graph.ainvoke(
+                {"task": TASK}, context=context(server.url, reward=str(tmp_path / "none"))
+            )
+        assert not server.requests
+
+
 async def test_same_seed_gives_the_same_and_another_seed_does_not(tmp_path: Path) -> None:
     async with scripted_policy() as server, resources(tmp_path):
         runs = [

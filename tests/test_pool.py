@@ -96,6 +96,43 @@ async def test_a_replay_that_differs_is_an_error_and_costs_the_environment() -> 
     await pool.aclose()
 
 
+async def test_a_held_state_is_compared_too() -> None:
+    made: list[Counter] = []
+    pool = EnvironmentPool(lambda: Counter(made))
+    walked = await walk(pool, ["a", "b"])
+    forged = walked.prefix(1).extended(Step("b", Observation("elsewhere")))
+    with pytest.raises(RestoreMismatch):
+        async with pool.lease(TASK, forged):
+            pass
+    opened_elsewhere = Trajectory(TASK, "count", Observation("other"), walked.steps)
+    with pytest.raises(RestoreMismatch):
+        async with pool.lease(TASK, opened_elsewhere):
+            pass
+    await pool.aclose()
+
+
+async def test_getting_there_has_a_deadline_and_a_cancelled_lease_gives_its_place_back() -> None:
+    made: list[Counter] = []
+    pool = EnvironmentPool(lambda: Counter(made))
+    stuck = Trajectory(TASK, "count", Observation("t")).extended(Step("hang", Observation("")))
+
+    async def doomed() -> None:
+        async with pool.lease(TASK, stuck, seconds=0.02):
+            pass
+
+    for _ in range(5):
+        with pytest.raises(TimeoutError):
+            await doomed()
+    waiting = asyncio.create_task(doomed())
+    await asyncio.sleep(0.005)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await asyncio.gather(*(walk(pool, ["a"]) for _ in range(4)))
+    await pool.aclose()
+    assert all(counter.closed for counter in made)
+
+
 @pytest.mark.parametrize("end", ["die", "hang"])
 async def test_a_dead_environment_is_replaced_and_siblings_go_on(end: str) -> None:
     made: list[Counter] = []

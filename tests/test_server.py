@@ -13,9 +13,9 @@ from typing import Any
 
 import httpx
 import pytest
+from tiny_backbone import save_tiny_backbone
 
 from armap_agents.testing import scripted_policy
-from armap_agents.tools.game24.environment import puzzle_task
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,6 +41,19 @@ def descendants(pid: int) -> set[int]:
     while more := {child for child, parent in parents.items() if parent in found} - found:
         found |= more
     return found - {pid}
+
+
+def trained_reward(folder: Path) -> Path:
+    """Train a tiny reward model for a moment, as a user would."""
+    armap = str(Path(sys.executable).parent / "armap")
+    data, reward = str(folder / "data"), str(folder / "reward")
+    backbone = str(save_tiny_backbone(folder / "backbone"))
+    for command in (
+        ["generate", "game24", "--out", data, "--trajectories", "200"],
+        ["train", data, "--out", reward, "--backbone", backbone, "--steps", "3"],
+    ):
+        subprocess.run([armap, *command], check=True, capture_output=True)
+    return Path(reward)
 
 
 @pytest.fixture
@@ -92,13 +105,17 @@ async def test_every_planner_runs_and_nothing_is_left_behind(
     assert fields["policy_url"]["title"] == "Policy endpoint"
     assert all("description" in field for field in fields.values())
 
-    task = puzzle_task([4, 9, 10, 13]).to_dict()
+    task = {"environment": "game24", "id": "901"}
+    reward = await asyncio.to_thread(trained_reward, tmp_path)
     async with scripted_policy() as policy:
         context: dict[str, Any] = {"policy_url": policy.url, "policy_model": "scripted", "n": 4}
-        for planner in ("greedy", "sampling"):
+        context["reward"] = str(reward)
+        for planner in ("greedy", "sampling", "best_of_n"):
             out: Any = await client.runs.wait(None, planner, input={"task": task}, context=context)
-            assert out["trajectory"]["status"] == "ended", out
+            assert "trajectory" in out, (out, (tmp_path / "log").read_text()[-3000:])
+            assert out["trajectory"]["status"] == "ended"
             assert (tmp_path / "runs" / out["run"] / "trace.jsonl").exists()
+        assert [c["score"] for c in out["candidates"]].count(None) == 0
         refused: Any = await client.runs.wait(
             None, "sampling", input={"task": task}, context=context | {"n": 0}, raise_error=False
         )

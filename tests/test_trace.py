@@ -10,11 +10,9 @@ async def test_events_survive_and_the_first_of_an_id_counts(tmp_path: Path) -> N
     journal = await Journal.open(tmp_path, "r")
     first = journal.record("a", "policy", text="one")
     assert journal.record("a", "policy", text="two") == first
-    await journal.aclose()
     again = await Journal.open(tmp_path, "r")
     assert again.find("a") == first
     assert again.find("b") is None
-    await again.aclose()
     assert [event["id"] for event in read_events(tmp_path / "r" / "trace.jsonl")] == ["a"]
 
 
@@ -23,14 +21,12 @@ async def test_a_torn_last_line_loses_that_line_alone(tmp_path: Path, cut: int) 
     journal = await Journal.open(tmp_path, "r")
     for name in "abc":
         journal.record(name, "policy", text="é" * 20)
-    await journal.aclose()
     path = tmp_path / "r" / "trace.jsonl"
     path.write_bytes(path.read_bytes()[:-cut])
     again = await Journal.open(tmp_path, "r")
     assert again.find("b")
     assert again.find("c") is None
     again.record("c", "policy", text="anew")
-    await again.aclose()
     assert [event["id"] for event in read_events(path)] == ["a", "b", "c"]
 
 
@@ -59,4 +55,3 @@ async def test_pictures_lie_beside_once_and_come_back(tmp_path: Path) -> None:
     assert journal.load(stored) == trajectory
     with pytest.raises(ArmapError, match="no picture"):
         journal.blob("../trace.jsonl")
-    await journal.aclose()

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from armap_agents.errors import ConfigurationError
 from armap_agents.evaluation.spec import RunSpec
 from armap_agents.resources import resources
+from armap_agents.trace import run_name
 from armap_agents.trajectory import Task
 
 if TYPE_CHECKING:  # langgraph takes seconds to import, which `armap --help` should not
@@ -82,7 +83,7 @@ async def run_planner(spec: RunSpec, task: Task, seed: int, planner: str) -> dic
             "n": spec.n,
             "temperature": spec.temperature,
             "seed": seed,
-            "run": f"{draws}-{task.id}-s{seed}",
+            "run": run_name(f"{draws}-{task.id}-s{seed}"),
             **spec.limits,
         }
     )

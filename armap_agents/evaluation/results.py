@@ -8,15 +8,15 @@ of one (task, planner, seed) mean that earlier ones failed: the last one counts.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from armap_agents import locks
 from armap_agents.errors import ConfigurationError
 from armap_agents.trajectory import JSON, Status
 from armap_agents.usage import Usage
@@ -155,29 +155,9 @@ async def only_writer(folder: Path) -> AsyncIterator[None]:
     Raises:
         ConfigurationError: Another process is writing it, or it cannot be written.
     """
-    lock = await asyncio.to_thread(_lock, folder)
-    try:
+    with ExitStack() as held:
+        await asyncio.to_thread(held.enter_context, locks.only_writer(folder))
         yield
-    finally:
-        os.close(lock)
-
-
-def _lock(folder: Path) -> int:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{folder} cannot be written ({error.strerror}): use another folder"
-        ) from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise ConfigurationError(
-            f"{folder} is being written by another process: wait for it, or use another folder"
-        ) from None
-    return lock
 
 
 def drop_torn_line(path: Path) -> None:

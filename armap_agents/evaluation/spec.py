@@ -24,7 +24,7 @@ from armap_agents.trajectory import JSON, Task, content_hash
 PACKAGES = ("armap-agents", "langgraph", "langchain-openai", "torch", "transformers", "peft")
 """Packages whose versions may move a figure."""
 
-PLACES = frozenset({"policy_url", "policy_api_key_env"})
+PLACES = frozenset({"spec.policy_url", "spec.policy_api_key_env"})
 """Fields that say where something is, not what it is: they may change between two starts."""
 
 
@@ -163,7 +163,8 @@ def hold_to(path: Path, config: Mapping[str, JSON]) -> None:
         ConfigurationError: Another configuration stands there; the message lists the differences.
     """
     if path.exists():
-        places = PLACES | ({"reward"} if config["identity"].get("reward_fingerprint") else set())
+        known = config["identity"].get("reward_fingerprint")
+        places = PLACES | ({"spec.reward"} if known else set())
         there = json.loads(path.read_text("utf-8"))
         differences = list(_differences("", there, config, places))
         if differences:
@@ -181,9 +182,9 @@ def hold_to(path: Path, config: Mapping[str, JSON]) -> None:
 def _differences(name: str, there: JSON, asked: JSON, skip: Set[str]) -> Iterator[str]:
     if isinstance(there, Mapping) and isinstance(asked, Mapping):
         for key in sorted(there.keys() | asked.keys()):
-            if key in skip:
-                continue
             dotted = f"{name}.{key}" if name else key
+            if dotted in skip:
+                continue
             yield from _differences(dotted, there.get(key), asked.get(key), skip)
     elif there != asked:
         yield f"{name.removeprefix('spec.')}: {_short(there)} there, {_short(asked)} asked for"

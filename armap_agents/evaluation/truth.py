@@ -36,7 +36,8 @@ class Environments:
     async def lease(self) -> AsyncIterator[Environment]:
         """Lend an environment; one that raised is closed instead of being lent again."""
         async with self._free:
-            environment = self._idle.pop() if self._idle else self._make()
+            idle = self._idle
+            environment = idle.pop() if idle else await asyncio.to_thread(self._make)
             try:
                 yield environment
             except BaseException:

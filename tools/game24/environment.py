@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from functools import cache
 from importlib.resources import files
 
@@ -58,7 +59,7 @@ def puzzle_task(numbers: Iterable[int], split: str = "train", task_id: str | Non
     )
 
 
-def instruction(numbers: Iterable[int]) -> str:
+def instruction(numbers: Iterable[int | Fraction]) -> str:
     """Return the words in which the puzzle is put to the agent."""
     listed = " ".join(map(str, numbers))
     return f"Use the numbers {listed}, each exactly once, with + - * / to make 24."
@@ -80,6 +81,8 @@ class Game24:
 
     def __init__(self) -> None:
         self._numbers: Numbers | None = None
+        self.instruction = ""
+        """What the puzzle asks, after reset; for tasks that come with an id alone."""
 
     @property
     def guide(self) -> Guide:
@@ -114,6 +117,7 @@ class Game24:
     async def restore(self, task: Task, actions: Sequence[str]) -> Observation:
         """Return the state after `actions`, computed from the numbers alone."""
         self._numbers = numbers_left(task.data.get("numbers") or self._ranked(task.id))
+        self.instruction = instruction(self._numbers)
         observation = _observation(self._numbers)
         for action in actions:
             observation = (await self.step(action)).observation
