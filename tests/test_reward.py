@@ -141,11 +141,11 @@ def test_merged_scores_equal_the_adapters(folder: Path) -> None:
     from peft import PeftModel
     from safetensors.torch import load_file
 
-    from armap_agents.reward.model import Backbone, Settings, _encoder, pad, tokenizer_of
+    from armap_agents.reward.model import Backbone, Settings, plain_encoder, pad, tokenizer_of
 
     settings = Settings.read(folder)
     backbone = Backbone.find(settings.backbone)
-    peft = PeftModel.from_pretrained(_encoder(backbone), str(folder / "adapter")).eval()
+    peft = PeftModel.from_pretrained(plain_encoder(backbone), str(folder / "adapter")).eval()
     heads = load_file(folder / "heads.safetensors")
     tokenizer = tokenizer_of(backbone)
     expected = []
