@@ -118,7 +118,7 @@ class ScriptedServer:
     score: Score
     latency: float | Callable[[ScriptedRequest], float]
     faults: Callable[[int], Fault | None]
-    models: Sequence[str]
+    models: Sequence[str] | None
     constrains: bool
     requests: list[ScriptedRequest] = field(default_factory=list)
     peak: int = 0
@@ -139,16 +139,16 @@ class ScriptedServer:
         from starlette.routing import Route
 
         def models(_: Request) -> Response:
-            data = [{"id": name, "object": "model"} for name in self.models]
+            data = [{"id": name, "object": "model"} for name in self.models or ()]
             return JSONResponse({"object": "list", "data": data})
 
-        return Starlette(
-            routes=[
-                Route("/v1/models", models),
-                Route("/v1/chat/completions", self._complete, methods=["POST"]),
-                Route("/v1/completions", self._complete, methods=["POST"]),
-            ]
-        )
+        routes = [
+            Route("/v1/chat/completions", self._complete, methods=["POST"]),
+            Route("/v1/completions", self._complete, methods=["POST"]),
+        ]
+        if self.models is not None:
+            routes.append(Route("/v1/models", models))
+        return Starlette(routes=routes)
 
     async def _complete(self, http: Request) -> Response:
         body = json.loads(await http.body())
@@ -207,7 +207,7 @@ def _answer(server: ScriptedServer, request: ScriptedRequest) -> Response:
     from starlette.responses import JSONResponse
 
     body = request.body
-    if body["model"] not in server.models:
+    if server.models is not None and body["model"] not in server.models:
         message = f"The model `{body['model']}` does not exist."
         return JSONResponse({"error": {"message": message}}, 404)
     chat = request.path.endswith("/chat/completions")
@@ -269,7 +269,7 @@ async def scripted_policy(
     score: Score = lambda _: 0.0,
     latency: float | Callable[[ScriptedRequest], float] = 0.0,
     faults: Callable[[int], Fault | None] = lambda _: None,
-    models: Sequence[str] = ("scripted",),
+    models: Sequence[str] | None = ("scripted",),
     constrains: bool = True,
 ) -> AsyncIterator[ScriptedServer]:
     """Run a scripted OpenAI-compatible server for the time of a block.
@@ -281,7 +281,7 @@ async def scripted_policy(
             temperature, and returned exactly as log-probabilities.
         latency: Seconds before each answer.
         faults: What goes wrong with the request of a number, if anything.
-        models: The names that are served.
+        models: The names that are served; None serves any, and no list of them.
         constrains: False ignores `structured_outputs` silently, as many servers do.
 
     Yields:

@@ -1,17 +1,20 @@
 """How much longer 32 rollouts take than one, on an endpoint that answers after a fixed time.
 
 The scripted endpoint answers every request after `--latency` seconds however many are in flight,
-so the ratio shows what this project adds. One rollout and Best-of-N alternate, and the ratio is
-that of the medians. Run: ``python benchmarks/concurrency.py``.
+so the ratio shows what this project adds; it has a process of its own, as a real one would. One
+rollout and Best-of-N alternate, and the ratio is that of the medians. Run: ``python benchmarks/concurrency.py``.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import multiprocessing
 import statistics
 import tempfile
 import time
+from contextlib import suppress
+from multiprocessing.connection import Connection
 
 from armap_agents import FunctionReward, register_reward, resources
 from armap_agents.graphs import best_of_n
@@ -19,15 +22,27 @@ from armap_agents.testing import scripted_policy
 from armap_agents.tools.game24.environment import puzzle_task
 
 
-async def measure(n: int, rounds: int, latency: float) -> tuple[list[float], list[float]]:
+def serve(latency: float, address: Connection) -> None:
+    """Serve the scripted endpoint until `address` is closed at the other end."""
+
+    async def run() -> None:
+        async with scripted_policy(latency=latency) as server:
+            address.send(server.url)
+            with suppress(EOFError):
+                await asyncio.to_thread(address.recv)
+
+    asyncio.run(run())
+
+
+async def measure(n: int, rounds: int, url: str) -> tuple[list[float], list[float]]:
     """Return the seconds of one rollout and of n, round by round."""
     task = puzzle_task([4, 9, 10, 13]).to_dict()
     one, many = [], []
     with tempfile.TemporaryDirectory() as runs:
-        async with scripted_policy(latency=latency) as server, resources(runs):
+        async with resources(runs):
             for count, seconds in [(1, []), (n, []), *[(1, one), (n, many)] * rounds]:
                 context = {
-                    "policy_url": server.url,
+                    "policy_url": url,
                     "policy_model": "scripted",
                     "policy_concurrency": 256,
                     "reward": "length",
@@ -47,7 +62,16 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.2, help="seconds")
     options = parser.parse_args()
     register_reward("length", lambda: FunctionReward(lambda t: -len(t), "length"))
-    one, many = asyncio.run(measure(options.n, options.rounds, options.latency))
+    processes = multiprocessing.get_context("spawn")
+    here, there = processes.Pipe()
+    server = processes.Process(target=serve, args=(options.latency, there))
+    server.start()
+    there.close()
+    try:
+        one, many = asyncio.run(measure(options.n, options.rounds, here.recv()))
+    finally:
+        here.close()
+        server.join()
     for name, seconds in (("one rollout", one), (f"{options.n} rollouts", many)):
         middle, low, high = statistics.median(seconds), min(seconds), max(seconds)
         print(f"{name:12} {middle:.3f} s  ({low:.3f} to {high:.3f})")

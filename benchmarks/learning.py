@@ -6,6 +6,12 @@ all but the last step. Accuracy is averaged over puzzles, its interval resamples
 whose two states both occur in the training data (seen) are counted apart from the rest (unseen).
 Training labels are self-made; the solver labels these pairs and measures the labels' noise.
 
+Controls stand beside each model: the same model without the instruction, the same with one that
+asks for another number, and a logistic model of surface features of the numbers left, fitted to the
+same training pairs. **The instruction cannot matter here**: it asks for 24 in every training pair
+and every evaluated one, so these two controls say how far a constant can be disturbed, not whether
+the model reads instructions. What the model must beat is the surface features.
+
     python benchmarks/learning.py --out runs/learning                # all of it, three seeds
     python benchmarks/learning.py --out runs/try --seeds 0 --minutes 1 --fractions 1
 
@@ -19,22 +25,27 @@ import asyncio
 import json
 import os
 import platform
+import sys
 import time
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from random import Random
 from statistics import fmean
 from typing import Annotated, Any
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from armap_agents.cli.train import train_with_progress
+from armap_agents.errors import ArmapError, ConfigurationError
+from armap_agents.evaluation.selectors import fit_logistic
 from armap_agents.reward import load_reward
 from armap_agents.reward.scorer import TrainedReward
 from armap_agents.tools.game24 import Game24, legal_steps
@@ -43,6 +54,7 @@ from armap_agents.tools.game24.environment import play
 from armap_agents.tools.game24.solver import solvable
 from armap_agents.training.game24 import Game24Domain
 from armap_agents.training.generate import GenerateConfig, generate_data
+from armap_agents.training.identity import write_whole
 from armap_agents.training.records import Dataset, load_dataset
 from armap_agents.training.train import TrainConfig
 from armap_agents.trajectory import Task, Trajectory
@@ -124,6 +136,16 @@ def evaluation_pairs(split: str, depth: int, count: int) -> list[EvaluationPair]
     return pairs
 
 
+def distinct_pairs(split: str, count: int) -> dict[str, int]:
+    """Return how many different pairs of states are compared at each depth; the rest repeat."""
+    return {
+        name: len(
+            {(state(p.solvable), state(p.dead)) for p in evaluation_pairs(split, depth, count)}
+        )
+        for depth, name in DEPTHS.items()
+    }
+
+
 def state(trajectory: Trajectory) -> Numbers:
     """Return the numbers left."""
     return numbers_left(trajectory.last.text.split(": ")[-1].split())
@@ -176,6 +198,69 @@ def baselines() -> dict[str, Score]:
             float(trajectory.actions[-1].endswith("= 24")) for trajectory in trajectories
         ],
         "small integers left": lambda trajectories: [small(t) for t in trajectories],
+    }
+
+
+def without_instruction(trajectory: Trajectory) -> Trajectory:
+    """Return the prefix judged against no words at all."""
+    return replace(trajectory, instruction="")
+
+
+def another_target(trajectory: Trajectory) -> Trajectory:
+    """Return the prefix judged against a number from 1 to 100 other than 24, one a puzzle."""
+    others = [number for number in range(1, 101) if number != TARGET]
+    wanted = Random(trajectory.task.id).choice(others)
+    text = trajectory.instruction.replace(f"make {TARGET}.", f"make {wanted}.")
+    return replace(trajectory, instruction=text)
+
+
+def surface(trajectory: Trajectory) -> list[float]:
+    """Return largest, smallest, sum, whole numbers, and distance of each of these three from 24.
+
+    How many numbers are left is the depth, which both sides of a pair share.
+    """
+    numbers = state(trajectory)
+    sizes = [float(size) for size in (max(numbers), min(numbers), sum(numbers))]
+    whole = float(sum(n.denominator == 1 for n in numbers))
+    return [*sizes, whole, *(abs(size - TARGET) for size in sizes)]
+
+
+def surface_model(data: Dataset) -> Score:
+    """Return a logistic model of the surface features, fitted to the training pairs by depth."""
+    weights: dict[int, NDArray[np.float64]] = {}
+    for depth in DEPTHS:
+        pairs = [pair for pair in data.pairs if pair.chosen_steps == depth]
+        if not pairs:
+            continue
+        chosen = [surface(data.trajectories[p.chosen].prefix(depth)) for p in pairs]
+        rejected = [surface(data.trajectories[p.rejected].prefix(depth)) for p in pairs]
+        difference = np.array(chosen) - np.array(rejected)
+        scale = np.sqrt(np.mean(difference**2, axis=0))
+        scale[scale < 1e-12] = np.inf  # a feature that never differs says nothing
+        x = difference / scale
+        sides = np.concatenate([x, -x])  # both orders, so that no side is preferred
+        weights[depth] = fit_logistic(sides, np.repeat([1.0, 0.0], len(x))) / scale
+    return lambda trajectories: [
+        float(weights[len(t)] @ np.array(surface(t))) if len(t) in weights else 0.0
+        for t in trajectories
+    ]
+
+
+def controls(folder: Path, options: Options) -> dict[str, Any]:
+    """Return the accuracy of each control of a finished run, measured as the model's is."""
+    data, model = load_dataset(folder / "data"), load_reward(folder / "reward")
+
+    def changed(change: Callable[[Trajectory], Trajectory]) -> Score:
+        return lambda trajectories: model.score([change(t) for t in trajectories])
+
+    scorers = {
+        "without instruction": changed(without_instruction),
+        "another target": changed(another_target),
+        "surface features": surface_model(data),
+    }
+    seen = training_states(data)
+    return {
+        name: measure(score, options.split, options.pairs, seen) for name, score in scorers.items()
     }
 
 
@@ -234,12 +319,34 @@ def label_noise(data: Dataset) -> dict[str, dict[str, float]]:
 
 
 def run_one(out: Path, seed: int, fraction: float, options: Options) -> dict[str, Any]:
-    """Generate, train and measure once; what is already there is not made again."""
+    """Return a run's figures; what is already there is not made again.
+
+    Raises:
+        ConfigurationError: What is there was made with other options.
+    """
     folder = out / f"seed-{seed}" / f"fraction-{fraction:.3g}"
     result = folder / "result.json"
+    figures: dict[str, Any] = {}
     if result.exists():
-        found: dict[str, Any] = json.loads(result.read_text("utf-8"))
-        return found
+        figures = json.loads(result.read_text("utf-8"))
+        # Results without options are older and were made with the defaults.
+        there = figures.setdefault("options", asdict(Options()))
+        if there != asdict(options):
+            raise ConfigurationError(
+                f"{result} was made with other options ({there}): use them, or another --out"
+            )
+    if "accuracy" not in figures:
+        figures = train_and_measure(folder, seed, fraction, options)
+        write_whole(result, json.dumps(figures, indent=2) + "\n")
+    if "controls" not in figures:
+        figures["distinct_pairs"] = distinct_pairs(options.split, options.pairs)
+        figures["controls"] = controls(folder, options)
+        write_whole(result, json.dumps(figures, indent=2) + "\n")
+    return figures
+
+
+def train_and_measure(folder: Path, seed: int, fraction: float, options: Options) -> dict[str, Any]:
+    """Generate, train and measure once; an interrupted run goes on."""
     trajectories = max(1, round(options.trajectories * fraction))
     config = GenerateConfig(trajectories=trajectories, seed=seed)
     began, cpu = time.monotonic(), time.process_time()
@@ -249,7 +356,8 @@ def run_one(out: Path, seed: int, fraction: float, options: Options) -> dict[str
     train_with_progress(folder / "data", folder / "reward", settings, threads=1)
     data = load_dataset(folder / "data")
     model = load_reward(folder / "reward")
-    figures = {
+    return {
+        "options": asdict(options),
         "seed": seed,
         "fraction": fraction,
         "trajectories": trajectories,
@@ -262,24 +370,26 @@ def run_one(out: Path, seed: int, fraction: float, options: Options) -> dict[str
         "value_auroc": value_auroc(model, options.split, options.pairs),
         "accuracy": measure(model.score, options.split, options.pairs, training_states(data)),
     }
-    result.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
-    return figures
 
 
 @dataclass(frozen=True)
 class Options:
     """What every run of the benchmark shares."""
 
-    backbone: str
-    minutes: float
-    trajectories: int
-    split: str
-    pairs: int
+    backbone: str = "all-minilm-l6-v2"
+    minutes: float = 6.0
+    trajectories: int = 20_000
+    split: str = "test"
+    pairs: int = 2000
 
 
-def show(rows: Sequence[tuple[str, dict[str, Any]]], split: str) -> None:
-    """Print accuracies, one scorer a row."""
-    table = Table(title=f"Pair accuracy on Game of 24, {split}, judged by exhaustive search")
+def show(rows: Sequence[tuple[str, dict[str, Any]]], split: str, distinct: dict[str, int]) -> None:
+    """Print accuracies, one scorer a row, and how many distinct pairs they rest on."""
+    counts = ", ".join(f"{name} {count}" for name, count in distinct.items())
+    table = Table(
+        title=f"Pair accuracy on Game of 24, {split}, judged by exhaustive search",
+        caption=f"distinct pairs: {counts}",
+    )
     table.add_column("scorer")
     for name in DEPTHS.values():
         for part in ("all", "seen", "unseen"):
@@ -299,32 +409,46 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder of data, models and results; resumable.")],
     seeds: Annotated[str, typer.Option(help="Separated by commas.")] = "0,1,2",
     fractions: Annotated[str, typer.Option(help="Of the data, for the curve.")] = "1,0.2,0.04",
-    minutes: Annotated[float, typer.Option(help="Training budget, of CPU time.")] = 6.0,
-    trajectories: Annotated[int, typer.Option(help="Episodes at fraction 1.")] = 20_000,
-    split: Annotated[str, typer.Option(help="test, or dev to choose constants.")] = "test",
-    pairs: Annotated[int, typer.Option(help="Evaluation pairs a depth, at least.")] = 2000,
-    backbone: Annotated[str, typer.Option(help="Pulled model or folder.")] = "all-minilm-l6-v2",
+    minutes: Annotated[float, typer.Option(help="Training budget, of CPU time.")] = Options.minutes,
+    trajectories: Annotated[
+        int, typer.Option(help="Episodes at fraction 1.")
+    ] = Options.trajectories,
+    split: Annotated[str, typer.Option(help="test, or dev to choose constants.")] = Options.split,
+    pairs: Annotated[int, typer.Option(help="Evaluation pairs a depth, at least.")] = Options.pairs,
+    backbone: Annotated[str, typer.Option(help="Pulled model or folder.")] = Options.backbone,
 ) -> None:
     """Measure what a reward model trained on self-made data has learned."""
     options = Options(backbone, minutes, trajectories, split, pairs)
     trivial = {name: measure(score, split, pairs, set()) for name, score in baselines().items()}
+    distinct = distinct_pairs(split, pairs)
     rows = list(trivial.items())
     results = []
     for fraction in map(float, fractions.split(",")):
         for seed in map(int, seeds.split(",")):
             results.append(run_one(out, seed, fraction, options))
-            rows.append((f"trained, {fraction:.3g} of data, seed {seed}", results[-1]["accuracy"]))
-            show(rows, split)
+            label = f"{fraction:.3g} of data, seed {seed}"
+            rows.append((f"trained, {label}", results[-1]["accuracy"]))
+            rows += [(f"{name}, {label}", row) for name, row in results[-1]["controls"].items()]
+            show(rows, split, distinct)
     machine = {"cores": len(os.sched_getaffinity(0)), "processor": platform.processor()}
-    (out / "learning.json").write_text(
+    write_whole(
+        out / "learning.json",
         json.dumps(
-            {"machine": machine, "baselines": trivial, "trained": results, **asdict(options)},
+            {
+                "machine": machine,
+                "distinct_pairs": distinct,
+                "baselines": trivial,
+                "trained": results,
+                **asdict(options),
+            },
             indent=2,
         )
         + "\n",
-        "utf-8",
     )
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except ArmapError as error:
+        sys.exit(str(error))

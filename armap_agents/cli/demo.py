@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 from contextlib import ExitStack
 from datetime import timedelta
@@ -104,14 +105,26 @@ async def _demo(
     show(summary, out / "evaluation")
     passed = str(timedelta(seconds=round(monotonic() - started)))
     console.print(f"[bold]Done in {passed}.[/] To look further:", highlight=False)
+    armap = _as_called(sys.argv[0])
     console.print(
-        f"  armap serve policy                               the endpoint again, in another shell\n"
-        f"  armap plan game24 921 --reward {out / 'reward'} \\\n"
+        f"  {armap} serve policy\n"
+        "      the endpoint again, in another shell\n"
+        f"  {armap} plan game24 921 --reward {out / 'reward'} \\\n"
         f"      --policy-url {server.url} --policy-model {server.model}\n"
         f"  less {out / 'data' / 'README.md'}, {out / 'reward' / 'README.md'}",
         markup=False,
         highlight=False,
     )
+
+
+def _as_called(program: str) -> str:
+    """Return a path of this program as one would type it here: it need not be on the PATH."""
+    path = Path(program).absolute()
+    if path.name == "__main__.py":
+        return f"{_as_called(sys.executable)} -m armap_agents"
+    if (found := shutil.which(path.name)) and Path(found).absolute() == path:
+        return path.name
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 async def _train(out: Path, minutes: float, seed: int) -> None:

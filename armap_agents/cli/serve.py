@@ -81,4 +81,5 @@ async def _serve(
             console.print(f"Serving {server.model} at {server.url}; Ctrl-C stops it.")
             console.print(f"Log: {server.log}")
             await server.wait()
-    return 0
+    # Ctrl-C is how serving ends, and cuts a command short.
+    return 130 if command else 0

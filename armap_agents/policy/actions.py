@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from armap_agents.trajectory import Observation
@@ -50,7 +52,8 @@ def constraint(observation: Observation, lead: str = "") -> dict[str, Any] | Non
     return None
 
 
-def abbreviations(actions: Iterable[str]) -> dict[str, str]:
+@lru_cache(maxsize=4096)  # rollouts side by side stand in the same states
+def abbreviations(actions: tuple[str, ...]) -> Mapping[str, str]:
     """Return the words by which each action is told apart from all others, mapped to the action.
 
     Under a constraint the rest of an action follows by itself, yet each of its tokens costs a step
@@ -65,7 +68,7 @@ def abbreviations(actions: Iterable[str]) -> dict[str, str]:
         shared = max((_shared(action, other) for other in neighbours), default=0)
         space = action.find(" ", shared + 1)
         decided[action] = action if space < 0 else action[:space]
-    return {decided[action].strip(): action for action in actions}
+    return MappingProxyType({decided[action].strip(): action for action in actions})
 
 
 def _shared(a: str, b: str) -> int:

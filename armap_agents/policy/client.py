@@ -1,7 +1,7 @@
 """The policy: one frozen LLM, asked for one action, for several with a prior, or for free text.
 
 Where the environment says what is valid, the server is asked to sample nothing else. A server that
-ignores this is found out by its first invalid answer, reported once, and read as free text from
+ignores this is found out by two invalid answers in a row, reported once, and read as free text from
 then on. Answers from which no action can be read are asked for again, with one line on what was
 wrong, twice at most. Every call returns what it cost.
 """
@@ -12,7 +12,9 @@ import logging
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from math import exp, log
+from typing import Any
 
 import httpx
 
@@ -209,22 +211,31 @@ class Policy:
             tokens = max(tokens, longest(observation))
         else:
             prompt += said
+        ask = partial(
+            self._endpoint.complete,
+            prompt,
+            temperature=temperature,
+            max_tokens=tokens,
+            n=n,
+            constraint=allowed,
+        )
         try:
-            completion = await self._endpoint.complete(
-                prompt,
-                temperature=temperature,
-                max_tokens=tokens,
-                seed=seed,
-                n=n,
-                constraint=allowed,
-            )
+            completion = await ask(seed=seed)
         except ConstraintRefused as refusal:
             self._stop_constraining(str(refusal))
             return await self._sample(trajectory, guide, said, temperature, seed, n)
         if allowed is None:
             return completion, False
-        outside = [text for text in completion.texts if not satisfies(text, allowed)]
-        if outside:
+        if self._constrains and _outside(completion, allowed):
+            # One stray answer is an accident, a second one the server's way.
+            spent = completion.usage + Usage(repairs=1)
+            try:
+                completion = await ask(seed=_further(seed, 1 + REPAIRS))
+            except PolicyFailure as failure:
+                failure.usage = spent + failure.usage
+                raise
+            completion = replace(completion, usage=spent + completion.usage)
+        if outside := _outside(completion, allowed):
             self._stop_constraining(f"it answered {outside[0][:60]!r}, which is not allowed")
             return completion, False
         if "choice" in allowed:
@@ -255,16 +266,19 @@ class Policy:
 
         async def ask(choices: Members, tokens: int) -> tuple[Position, ...]:
             nonlocal usage
-            completion = await self._endpoint.complete(
-                prompt,
-                temperature=0.0,
-                max_tokens=tokens,
-                constraint={"choice": list(choices)},
-                logprobs=True,
-            )
-            usage += completion.usage
-            text = completion.texts[0]
-            if not any(choice.startswith(text) for choice in choices):
+            for _ in range(2):
+                completion = await self._endpoint.complete(
+                    prompt,
+                    temperature=0.0,
+                    max_tokens=tokens,
+                    constraint={"choice": list(choices)},
+                    logprobs=True,
+                )
+                usage += completion.usage
+                text = completion.texts[0]
+                if any(choice.startswith(text) for choice in choices):
+                    break
+            else:
                 self._stop_constraining(f"it answered {text[:60]!r}, which is not allowed")
                 raise NoPriorError
             if not completion.positions:
@@ -315,7 +329,8 @@ class Policy:
             counts[answer.action] = 1
             usage += answer.usage + Usage(repairs=1)
         shares = {action: log(count / counts.total()) for action, count in counts.most_common()}
-        self._remember(key, shares)
+        if seed is not None:
+            self._remember(key, shares)
         return shares, usage
 
     def _remember(self, key: str, prior: Mapping[str, float]) -> None:
@@ -347,6 +362,11 @@ def _require_actions(observation: Observation) -> None:
         raise PolicyError(
             f"no action is valid here ({observation.text[:60]!r}): stop where the episode is done"
         )
+
+
+def _outside(completion: Completion, allowed: dict[str, Any]) -> list[str]:
+    """Return the answers that do not keep to the constraint."""
+    return [text for text in completion.texts if not satisfies(text, allowed)]
 
 
 def _further(seed: int | None, attempt: int) -> int | None:

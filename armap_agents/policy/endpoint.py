@@ -9,6 +9,7 @@ endpoint can fail.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ from armap_agents.usage import Usage
 if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
     from langchain_openai import ChatOpenAI, OpenAI
+
+_log = logging.getLogger(__name__)
 
 TOP_LOGPROBS = 20
 """The most alternatives that servers return for a position (OpenAI's and vLLM's bound)."""
@@ -122,11 +125,17 @@ class Endpoint:
                 result = await self._generate(model, messages, options, logprobs, action)
                 return _completion(result, time.monotonic() - started)
             except Exception as error:
+                import openai
+
                 spent = Usage(failures=1, seconds=time.monotonic() - started)
                 failure = self._failure(error, spent)
                 if failure is None:
                     raise
-                raise failure from None
+                if isinstance(error, openai.OpenAIError):
+                    # The line says it all, and what a server wrote may repeat the key.
+                    raise failure from None
+                _log.debug("what led to: %s", failure, exc_info=True)
+                raise failure from error
 
     async def _generate(
         self,
@@ -150,23 +159,33 @@ class Endpoint:
         return await model.agenerate([text], stop=stop, **options)
 
     async def check(self) -> None:
-        """Ask for the list of models.
+        """Ask for the list of models or, where a server has none, for one token.
 
         Raises:
-            PolicyError: Nobody answers, the key is refused, it is no OpenAI API, or it does not
-                serve the model.
+            PolicyError: The address is none, nobody answers, the key is refused, it is no OpenAI
+                API, or it does not serve the model.
         """
         url = self.config.url.rstrip("/") + "/models"
         headers = {"Authorization": f"Bearer {self._key()}"}
         wait = min(self.config.timeout, 10.0)
         try:
             response = await self._http.get(url, headers=headers, timeout=wait)
+        except httpx.InvalidURL as error:
+            raise PolicyError(
+                self._line(
+                    f"has no valid address ({error})", "use one like http://127.0.0.1:8000/v1"
+                )
+            ) from None
         except httpx.TimeoutException:
             raise PolicyError(self._line(f"did not answer within {wait:g} s", _START)) from None
         except httpx.HTTPError:
             raise PolicyError(self._line("cannot be reached", _START)) from None
         if response.status_code in (401, 403):
             raise PolicyError(self._line("refuses the key", self._key_cure()))
+        if response.status_code == 404:
+            probe = [{"role": "user", "content": "Hello"}]
+            await self.complete(probe, temperature=0.0, max_tokens=1)
+            return
         try:
             served = [str(model["id"]) for model in response.json()["data"]]
         except (ValueError, KeyError, TypeError):
@@ -247,7 +266,7 @@ class Endpoint:
         match error:
             case openai.APITimeoutError():
                 what = f"did not answer within {self.config.timeout:g} s, {tries}"
-                cure = "raise the timeout or lower max_concurrency"
+                cure = "raise policy_timeout or lower policy_concurrency"
             case openai.APIConnectionError():
                 what, cure = f"cannot be reached, {tries}", _START
             case openai.AuthenticationError() | openai.PermissionDeniedError():
@@ -273,7 +292,7 @@ def _status_cure(error: Any) -> str:
     if error.status_code == 404:
         return "check the model's name and that the address ends in /v1"
     if error.status_code == 429:
-        return "it limits the rate; lower max_concurrency"
+        return "it limits the rate; lower policy_concurrency"
     if error.status_code >= 500:
         return "look into the server's log"
     if "chat template" in error.message.lower():

@@ -30,7 +30,7 @@ class PolicyConfig:
     style: Literal["chat", "completion"] = "chat"
     timeout: float = 120.0
     retries: int = 3
-    max_concurrency: int = 64
+    max_concurrency: int = 128
     max_tokens: int = 64
 
     def __post_init__(self) -> None:

