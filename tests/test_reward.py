@@ -141,7 +141,7 @@ def test_merged_scores_equal_the_adapters(folder: Path) -> None:
     from peft import PeftModel
     from safetensors.torch import load_file
 
-    from armap_agents.reward.model import Backbone, Settings, plain_encoder, pad, tokenizer_of
+    from armap_agents.reward.model import Backbone, Settings, pad, plain_encoder, tokenizer_of
 
     settings = Settings.read(folder)
     backbone = Backbone.find(settings.backbone)

@@ -17,7 +17,9 @@ from random import Random
 import httpx
 import pytest
 
-from armap_agents.errors import ConfigurationError
+from armap_agents.environment import StepResult
+from armap_agents.errors import ConfigurationError, EnvironmentFailure
+from armap_agents.locks import only_writer
 from armap_agents.policy import Policy, PolicyConfig
 from armap_agents.testing import scripted_policy
 from armap_agents.tools.game24 import Game24
@@ -29,6 +31,7 @@ from armap_agents.training.explore import LeastTried, explore
 from armap_agents.training.folder import DataFolder, Unit
 from armap_agents.training.game24 import Game24Domain
 from armap_agents.training.generate import GenerateConfig, generate_data
+from armap_agents.training.identity import check_identity
 from armap_agents.training.records import (
     Dataset,
     Pair,
@@ -184,8 +187,9 @@ def test_report_and_card_count_what_was_dropped(folder: Path, data: Dataset) -> 
 async def test_least_tried_covers_all_first_actions() -> None:
     task = puzzle_task([4, 9, 10, 13])
     first = len(legal_steps(numbers_left([4, 9, 10, 13])))
-    explored, failed = await explore(Game24(), task, first, Random(0))
-    assert failed == 0
+    counts: Counter[str] = Counter()
+    explored = await explore(Game24(), task, first, Random(0), counts)
+    assert counts == {"explored": first}
     assert max(Counter(t.actions[0] for t in explored).values()) == 1
     assert all(t.done for t in explored)
 
@@ -257,13 +261,15 @@ async def test_refine_takes_a_grounded_text_and_falls_back_to_the_template() -> 
     reached = play(puzzle_task([1, 4, 8, 8]), ("8 / 4 = 2", "2 + 1 = 3", "8 + 3 = 11"))
     written = "Combine 8, 8, 4 and 1 to make 11"
     template = Game24Domain().template(reached)
+    counts: Counter[str] = Counter()
     for text, expected in (
         (written + "\nand more", (written, "written")),
         ("Combine 8, 8, 4 and 1 to make 24", (template, "template")),
         ("", (template, "template")),
     ):
-        assert await refine(Game24Domain(), reached, Writer(text), 0) == expected  # type: ignore[arg-type]
-    assert await refine(Game24Domain(), reached.prefix(1), None, 0) is None
+        assert await refine(Game24Domain(), reached, Writer(text), 0, counts) == expected  # type: ignore[arg-type]
+    assert counts["policy: completions"] == 3
+    assert await refine(Game24Domain(), reached.prefix(1), None, 0, counts) is None
 
 
 async def test_a_policy_explores_writes_and_corrupts(tmp_path: Path) -> None:
@@ -277,11 +283,17 @@ async def test_a_policy_explores_writes_and_corrupts(tmp_path: Path) -> None:
     data = load_dataset(tmp_path)
     assert {pair.source for pair in data.pairs} == {"perturb", "llm"}
     assert asked > 60
-    assert report["counts"]["lost: the policy failed"] == 0
+    counts = report["counts"]
+    assert counts["lost: the policy failed"] == counts["policy: failures"] == 0
+    assert counts["policy: completions"] == asked
+    assert counts["policy: prompt tokens"] > 0
+    assert counts["policy: completion tokens"] > 0
     for pair in data.pairs:
         rejected = data.trajectories[pair.rejected]
         assert bare(play(rejected.task, rejected.actions)) == rejected
-    assert "the policy scripted (50%)" in (tmp_path / "README.md").read_text()
+    told = f"the policy scripted ({counts['explored by the policy']} of 60 episodes)"
+    assert 10 < counts["explored by the policy"] < 50
+    assert told in (tmp_path / "README.md").read_text()
 
 
 async def test_a_failing_policy_costs_its_episodes_alone(tmp_path: Path) -> None:
@@ -294,7 +306,75 @@ async def test_a_failing_policy_costs_its_episodes_alone(tmp_path: Path) -> None
     counts = report["counts"]
     assert counts["lost: the policy failed"] > 0
     assert counts["explored"] > 0
+    assert counts["explored"] + counts["lost: the policy failed"] >= 60
+    assert counts["policy: failures"] > counts["lost: the policy failed"], "written ones as well"
+    assert "policy: completions" not in counts or counts["policy: completions"] == 0
+    assert "the policy scripted (0 of " in (tmp_path / "README.md").read_text()
     assert counts["pairs"] == len(load_dataset(tmp_path).pairs) > 0
+
+
+class Flaky(Game24):
+    """Fails at every seventh step, or with an error that is no environment's."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+        self.taken = 0
+        self.closed = False
+
+    async def step(self, action: str) -> StepResult:
+        self.taken += 1
+        if self.taken % 7 == 0:
+            raise self.error
+        return await super().step(action)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def test_a_failing_environment_costs_its_episodes_alone(tmp_path: Path) -> None:
+    flaky = Flaky(EnvironmentFailure("it died"))
+    report = await generate_data(Game24Domain(), lambda: flaky, tmp_path, CONFIG)
+    counts = report["counts"]
+    assert 0 < counts["explored"] < 120
+    assert counts["lost: the environment failed"] > 120 - counts["explored"], "later ones as well"
+    assert counts["pairs"] == len(load_dataset(tmp_path).pairs) > 0
+    assert flaky.closed
+
+
+async def test_another_error_ends_generation_plainly_and_closes(tmp_path: Path) -> None:
+    flaky = Flaky(ConfigurationError("no such level"))
+    with pytest.raises(ConfigurationError, match="no such level"):
+        await generate_data(Game24Domain(), lambda: flaky, tmp_path, CONFIG)
+    assert flaky.closed
+
+
+async def test_a_second_writer_is_refused_and_cuts_nothing(folder: Path) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with only_writer(folder), pytest.raises(ConfigurationError, match="another process"):
+        await make(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    await make(folder)
+
+
+def test_identity_is_written_whole_and_damage_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = tmp_path / "config.json"
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            check_identity(note, {"seed": 1}, "other data")
+    assert not note.exists()
+    check_identity(note, {"seed": 1}, "other data")
+    assert json.loads(note.read_text()) == {"seed": 1}
+    note.write_text('{"se')
+    with pytest.raises(ConfigurationError, match="is damaged: use another --out"):
+        check_identity(note, {"seed": 1}, "other data")
 
 
 def test_broken_lines_are_named(tmp_path: Path, folder: Path) -> None:

@@ -19,8 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from tiny_backbone import save_tiny_backbone
+from typer.testing import CliRunner
 
+from armap_agents.cli import app
 from armap_agents.errors import ConfigurationError
+from armap_agents.locks import only_writer
 from armap_agents.reward import load_reward
 from armap_agents.reward.model import tokenizer_of
 from armap_agents.tools.game24 import Game24
@@ -221,9 +224,24 @@ def test_a_dataset_without_values_trains_too(data: Path, backbone: str, tmp_path
 
 def test_missing_data_and_backbone_say_so(data: Path, backbone: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="armap generate"):
-        train(tmp_path / "nothing", tmp_path / "out", config(backbone))
+        train(tmp_path / "nothing", tmp_path / "out", config("no such backbone"))
     with pytest.raises(ConfigurationError, match=r"has no model\.safetensors"):
         train(data, tmp_path / "out", config(str(tmp_path)))
+
+
+def test_a_second_training_into_the_same_folder_is_refused(
+    data: Path, backbone: str, tmp_path: Path
+) -> None:
+    with only_writer(tmp_path), pytest.raises(ConfigurationError, match="another process"):
+        train(data, tmp_path, config(backbone, steps=3), threads=1)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_unknown_centring_is_refused(tmp_path: Path) -> None:
+    arguments = ["train", str(tmp_path), "--out", str(tmp_path), "--centring", "foo"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "'foo' is not one of" in result.stderr
 
 
 def test_divergence_says_so(data: Path, backbone: str, tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
 """Checkpoints of a training run that survive being killed at any moment.
 
 A checkpoint is a folder that appears by one rename; the newest whole one counts and older ones are
-deleted after it is there. Weights and optimiser moments are safetensors, the rest is JSON. What a
-run is trained with is noted beside, so that another run never goes on from it.
+deleted after it is there. Weights and optimiser moments are safetensors, the rest is JSON.
 """
 
 from __future__ import annotations
@@ -10,16 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from armap_agents.errors import ConfigurationError
+from armap_agents.training.identity import write_whole
 from armap_agents.training.records import PAIRS, VALUES
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
@@ -98,28 +95,6 @@ def data_digest(data: Path) -> str:
     return hashed.hexdigest()
 
 
-def check_identity(path: Path, identity: Mapping[str, Any]) -> None:
-    """Note what a model folder is trained with, or compare with what was noted.
-
-    Raises:
-        ConfigurationError: Something differs.
-    """
-    if not path.exists():
-        path.write_text(json.dumps(identity, indent=2) + "\n", "utf-8")
-        return
-    found = json.loads(path.read_text("utf-8"))
-    different = [
-        f"{key} {found.get(key)!r} there, {identity.get(key)!r} now"
-        for key in sorted({*found, *identity})
-        if found.get(key) != identity.get(key)
-    ]
-    if different:
-        raise ConfigurationError(
-            f"{path.parent} holds another training run ({'; '.join(different)}): use another "
-            "--out or delete it"
-        )
-
-
 def cut_log(path: Path, step: int) -> None:
     """Drop the log's lines after `step`: they were taken after the checkpoint."""
     if not path.exists():
@@ -133,4 +108,4 @@ def cut_log(path: Path, step: int) -> None:
         if record["step"] > step:
             break
         kept.append(line + "\n")
-    path.write_text("".join(kept), "utf-8")
+    write_whole(path, "".join(kept))

@@ -12,12 +12,17 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from armap_agents.environment import Environment, restore
-from armap_agents.errors import EnvironmentFailure, PolicyError
-from armap_agents.policy import Policy
+from armap_agents.errors import ConfigurationError, EnvironmentFailure, PolicyError
+from armap_agents.policy import Policy, PolicyFailure
 from armap_agents.trajectory import Status, Step, Task, Trajectory
+from armap_agents.usage import Usage
 
 MAX_STEPS = 30
 """Step limit where neither task nor caller states one."""
+
+BY_POLICY = "explored by the policy"
+LOST_POLICY = "lost: the policy failed"
+LOST_ENVIRONMENT = "lost: the environment failed"
 
 Choose = Callable[[Trajectory], Awaitable[str]]
 """Picks the next action of an open trajectory."""
@@ -87,12 +92,13 @@ class LeastTried:
         """Pick an action that the newest observation lists.
 
         Raises:
-            EnvironmentFailure: It lists none although the episode goes on.
+            ConfigurationError: It lists none although the episode goes on.
         """
         listed = trajectory.last.actions
         if not listed:
-            raise EnvironmentFailure(
-                f"{trajectory.task.environment} lists no action: exploring at random needs them"
+            raise ConfigurationError(
+                f"{trajectory.task.environment} lists no action: exploring at random needs an "
+                "environment that does"
             )
         done = tuple(trajectory.actions)
         fewest = min(self._tried[*done, action] for action in listed)
@@ -101,12 +107,30 @@ class LeastTried:
         return action
 
 
-def ask(environment: Environment, policy: Policy, temperature: float, seed: int) -> Choose:
-    """Return a chooser that samples each action from the policy."""
+def count_usage(counts: Counter[str], usage: Usage) -> None:
+    """Add what a policy call cost to the counts."""
+    for name in ("completions", "prompt_tokens", "completion_tokens", "failures"):
+        counts[f"policy: {name.replace('_', ' ')}"] += getattr(usage, name)
+
+
+def count_failure(counts: Counter[str], error: PolicyError) -> None:
+    """Add what a failed policy call cost to the counts."""
+    count_usage(counts, error.usage if isinstance(error, PolicyFailure) else Usage(failures=1))
+
+
+def ask(
+    environment: Environment, policy: Policy, temperature: float, seed: int, counts: Counter[str]
+) -> Choose:
+    """Return a chooser that samples each action from the policy and counts what it costs."""
     guide = getattr(environment, "guide", None)
 
     async def choose(trajectory: Trajectory) -> str:
-        answer = await policy.act(trajectory, guide=guide, temperature=temperature, seed=seed)
+        try:
+            answer = await policy.act(trajectory, guide=guide, temperature=temperature, seed=seed)
+        except PolicyError as error:
+            count_failure(counts, error)
+            raise
+        count_usage(counts, answer.usage)
         return answer.action
 
     return choose
@@ -117,10 +141,11 @@ async def explore(
     task: Task,
     episodes: int,
     rng: Random,
+    counts: Counter[str],
     policy: Policy | None = None,
     policy_share: float = 0.0,
     temperature: float = 1.0,
-) -> tuple[list[Trajectory], int]:
+) -> list[Trajectory]:
     """Play episodes of one task, each by the policy or at random.
 
     Args:
@@ -128,21 +153,28 @@ async def explore(
         task: What to start from.
         episodes: How many to play.
         rng: Draws everything that is random here.
+        counts: Receives what was played, what was lost and what the policy cost.
         policy: Plays a share of the episodes.
         policy_share: Chance that the policy plays an episode, 0 to 1.
         temperature: The policy's.
 
     Returns:
-        The episodes, and how many were lost because the policy failed.
+        The episodes; one in which the policy or the environment fails is lost alone.
     """
     at_random = LeastTried(rng)
-    played, failed = [], 0
+    played = []
     for _ in range(episodes):
         choose: Choose = at_random
         if policy is not None and rng.random() < policy_share:
-            choose = ask(environment, policy, temperature, rng.randrange(2**31))
+            choose = ask(environment, policy, temperature, rng.randrange(2**31), counts)
         try:
             played.append(await finish(environment, await opening(environment, task), choose))
         except PolicyError:
-            failed += 1
-    return played, failed
+            counts[LOST_POLICY] += 1
+        except EnvironmentFailure:
+            counts[LOST_ENVIRONMENT] += 1
+        else:
+            counts["explored"] += 1
+            if choose is not at_random:
+                counts[BY_POLICY] += 1
+    return played

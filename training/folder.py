@@ -17,7 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from armap_agents.errors import ConfigurationError
+from armap_agents.training.explore import BY_POLICY
+from armap_agents.training.identity import check_identity
 from armap_agents.training.records import (
     PAIRS,
     SCHEMA_VERSION,
@@ -44,7 +45,7 @@ class Unit:
 
 
 class DataFolder:
-    """A data folder being written.
+    """A data folder being written; whoever opens one holds its `only_writer`.
 
     Args:
         path: The folder; made where it is missing.
@@ -66,7 +67,8 @@ class DataFolder:
         self.done: set[str] = set()
         self.counts: Counter[str] = Counter()
         path.mkdir(parents=True, exist_ok=True)
-        self._check_config()
+        wanted = {"environment": environment, "schema_version": SCHEMA_VERSION, **config}
+        check_identity(path / CONFIG, wanted, "data of another configuration")
         lengths = self._read_journal()
         self._files = {}
         for name in (TRAJECTORIES, VALUES, PAIRS):
@@ -74,28 +76,6 @@ class DataFolder:
             file.truncate(lengths.get(name, 0))
             self._files[name] = file
         self._journal = (path / JOURNAL).open("ab")
-
-    def _check_config(self) -> None:
-        wanted = {
-            "environment": self.environment,
-            "schema_version": SCHEMA_VERSION,
-            **self.config,
-        }
-        path = self.path / CONFIG
-        if not path.exists():
-            path.write_text(json.dumps(wanted, indent=2) + "\n", "utf-8")
-            return
-        found = json.loads(path.read_text("utf-8"))
-        different = [
-            f"{key} {found.get(key)!r} there, {wanted.get(key)!r} now"
-            for key in sorted({*found, *wanted})
-            if found.get(key) != wanted.get(key)
-        ]
-        if different:
-            raise ConfigurationError(
-                f"{self.path} holds data of another configuration ({'; '.join(different)}): "
-                "use another --out or delete it"
-            )
 
     def _read_journal(self) -> dict[str, int]:
         lengths: dict[str, int] = {}
@@ -164,13 +144,14 @@ class DataFolder:
 def card(report: dict[str, Any]) -> str:
     """Return the data card: what the folder holds and how it was made."""
     config = report["config"]
-    policy = config["policy_model"]
+    policy, counts = config["policy_model"], report["counts"]
     explorer = (
-        f"the policy {policy} ({config['policy_share']:.0%}) and uniform random actions"
+        f"the policy {policy} ({counts.get(BY_POLICY, 0)} of {counts['explored']} episodes) and "
+        "uniform random actions"
         if policy
         else "uniform random actions"
     )
-    rows = (f"| {name} | {n} |" for name, n in report["counts"].items())
+    rows = (f"| {name} | {n} |" for name, n in counts.items())
     return "\n".join(
         [
             f"# Training pairs for {report['environment']}",

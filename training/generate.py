@@ -9,18 +9,29 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from armap_agents.environment import Environment
-from armap_agents.errors import PolicyError
+from armap_agents.errors import EnvironmentFailure, PolicyError
+from armap_agents.locks import only_writer
 from armap_agents.policy import Policy
 from armap_agents.training.corrupt import another_action, corrupt
 from armap_agents.training.domain import Domain
-from armap_agents.training.explore import Continuations, ask, explore, finish, replay
+from armap_agents.training.explore import (
+    LOST_ENVIRONMENT,
+    LOST_POLICY,
+    Choose,
+    Continuations,
+    ask,
+    explore,
+    finish,
+    replay,
+)
 from armap_agents.training.folder import DataFolder, Unit
 from armap_agents.training.records import Pair, PrefixValue, Source, bare
 from armap_agents.training.refine import refine
@@ -43,7 +54,6 @@ class GenerateConfig:
         continuations: K after the first step; later prefixes have fewer ways to go on and get a
             quarter of it per further step, at least 64.
         negatives: Wanted per good prefix; half of them share all but the last step with it.
-        relabel: Share of the failed episodes that become good ones for what they did reach.
     """
 
     trajectories: int = 20_000
@@ -53,7 +63,6 @@ class GenerateConfig:
     temperature: float = 1.0
     continuations: int = 256
     negatives: int = 4
-    relabel: float = 0.0
 
 
 class TaskGenerator:
@@ -79,21 +88,21 @@ class TaskGenerator:
 
     async def run(self) -> Unit:
         """Explore, refine, corrupt."""
-        played, failed = await explore(
+        counts = self.unit.counts
+        counts.update({"explored": 0, LOST_POLICY: 0, LOST_ENVIRONMENT: 0})
+        played = await explore(
             self.environment,
             self.task,
             self.episodes,
             self.rng,
+            counts,
             self.policy,
             self.config.policy_share,
             self.config.temperature,
         )
         explored = [bare(trajectory) for trajectory in played]
-        counts = self.unit.counts
-        counts["explored"] += len(explored)
-        counts["lost: the policy failed"] += failed
         for positive in await self._positives(explored):
-            refined = await refine(self.domain, positive, self._asked(), self.config.seed)
+            refined = await refine(self.domain, positive, self._asked(), self.config.seed, counts)
             if refined is None:
                 counts["dropped: no instruction fits"] += 1
                 continue
@@ -111,7 +120,7 @@ class TaskGenerator:
         return self.policy if self.rng.random() < self.config.policy_share else None
 
     async def _positives(self, explored: list[Trajectory]) -> list[Trajectory]:
-        """Return episodes worth an instruction: successes, found ones, relabelled ones."""
+        """Return episodes worth an instruction: successes, and ones found by continuing."""
         found: dict[tuple[str, ...], Trajectory] = {}
         for trajectory in explored:
             if trajectory.done and self.domain.fulfils(trajectory, trajectory.instruction):
@@ -122,18 +131,12 @@ class TaskGenerator:
                 continue
             example = self._continuations(trajectory, 1, trajectory.instruction).example
             if example is not None:
-                found[key] = await self._execute(trajectory, 1, example)
+                try:
+                    found[key] = await self._execute(trajectory, 1, example)
+                except EnvironmentFailure:
+                    self.unit.counts[LOST_ENVIRONMENT] += 1
         self.unit.counts["positives"] += len(found)
-        relabelled = [
-            trajectory
-            for trajectory in explored
-            if self.config.relabel
-            and trajectory.done
-            and not self.domain.fulfils(trajectory, trajectory.instruction)
-            and self.rng.random() < self.config.relabel
-        ]
-        self.unit.counts["relabelled"] += len(relabelled)
-        return [*found.values(), *relabelled]
+        return list(found.values())
 
     async def _execute(
         self, trajectory: Trajectory, k: int, actions: tuple[str, ...]
@@ -153,7 +156,7 @@ class TaskGenerator:
         made, tried = 0, set[str]()
         while made < sharing:
             choose = another_action(positive, k, tried, self.rng)
-            negative = await corrupt(self.environment, positive, k, choose, self.rng)
+            negative = await self._corrupted(positive, k, choose)
             if negative is None:
                 break
             tried.add(negative.actions[k - 1])
@@ -174,14 +177,21 @@ class TaskGenerator:
 
     async def _policy_pair(self, policy: Policy, positive: Trajectory, k: int, text: str) -> None:
         """Let the policy write the wrong action."""
-        choose = ask(self.environment, policy, self.config.temperature, self.rng.randrange(2**31))
-        try:
-            negative = await corrupt(self.environment, positive, k, choose, self.rng)
-        except PolicyError:
-            self.unit.counts["lost: the policy failed"] += 1
-            return
+        seed, counts = self.rng.randrange(2**31), self.unit.counts
+        choose = ask(self.environment, policy, self.config.temperature, seed, counts)
+        negative = await self._corrupted(positive, k, choose)
         if negative is not None:
             self._pair(positive, bare(negative), k, text, "llm")
+
+    async def _corrupted(self, positive: Trajectory, k: int, choose: Choose) -> Trajectory | None:
+        """Return what `corrupt` makes, None where the policy or the environment failed."""
+        try:
+            return await corrupt(self.environment, positive, k, choose, self.rng)
+        except PolicyError:
+            self.unit.counts[LOST_POLICY] += 1
+        except EnvironmentFailure:
+            self.unit.counts[LOST_ENVIRONMENT] += 1
+        return None
 
     def _pair(
         self, positive: Trajectory, negative: Trajectory, k: int, text: str, source: Source
@@ -274,31 +284,41 @@ async def generate_data(
         The report, as written to ``report.json``.
 
     Raises:
-        ConfigurationError: `out` holds data of another configuration.
+        ConfigurationError: `out` holds data of another configuration, or is being written.
     """
     tasks = domain.tasks()
     Random(config.seed).shuffle(tasks)
     episodes = max(EPISODES, -(-config.trajectories // len(tasks)))
     tasks = tasks[: max(1, config.trajectories // episodes)]
-    folder = DataFolder(out, domain.environment, asdict(config))
-    try:
-        todo = [task for task in tasks if task.id not in folder.done]
-        width = concurrency if policy is not None else 1
-        environments = [make() for _ in range(width)]
-        progress(len(folder.done), len(tasks), folder.counts)
-        for start in range(0, len(todo), width):
-            batch = todo[start : start + width]
-            units = await asyncio.gather(
-                *(
-                    TaskGenerator(domain, environment, task, config, episodes, policy).run()
-                    for environment, task in zip(environments, batch, strict=False)
-                )
-            )
-            for task, unit in zip(batch, units, strict=True):
-                folder.append(task.id, unit)
+    with only_writer(out):
+        folder = DataFolder(out, domain.environment, asdict(config))
+        async with AsyncExitStack() as opened:
+            opened.callback(folder.close)
+            width = concurrency if policy is not None else 1
+            environments = [make() for _ in range(width)]
+            for environment in environments:
+                opened.push_async_callback(environment.close)
+            todo = [task for task in tasks if task.id not in folder.done]
             progress(len(folder.done), len(tasks), folder.counts)
-        for environment in environments:
-            await environment.close()
-        return folder.report(len(tasks), episodes)
-    finally:
-        folder.close()
+            for start in range(0, len(todo), width):
+                batch = todo[start : start + width]
+                units = await _side_by_side(
+                    [
+                        TaskGenerator(domain, environment, task, config, episodes, policy)
+                        for environment, task in zip(environments, batch, strict=False)
+                    ]
+                )
+                for task, unit in zip(batch, units, strict=True):
+                    folder.append(task.id, unit)
+                progress(len(folder.done), len(tasks), folder.counts)
+            return folder.report(len(tasks), episodes)
+
+
+async def _side_by_side(generators: Sequence[TaskGenerator]) -> list[Unit]:
+    """Make the records of several tasks; the first error ends them all."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(generator.run()) for generator in generators]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in running]

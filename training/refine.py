@@ -7,10 +7,12 @@ is replaced by the environment's template, and counted.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal, Protocol
 
 from armap_agents.errors import PolicyError
 from armap_agents.policy import Policy
+from armap_agents.training.explore import count_failure, count_usage
 from armap_agents.trajectory import Trajectory
 
 Refined = Literal["written", "template"]
@@ -44,9 +46,11 @@ def prompt(trajectory: Trajectory, example: str) -> list[dict[str, str]]:
 
 
 async def refine(
-    checks: Checks, trajectory: Trajectory, policy: Policy | None, seed: int
+    checks: Checks, trajectory: Trajectory, policy: Policy | None, seed: int, counts: Counter[str]
 ) -> tuple[str, Refined] | None:
     """Return an instruction that the trajectory fulfils and who worded it.
+
+    `counts` receives what the policy cost; where it fails, the template serves.
 
     Returns:
         None where not even the template finds one.
@@ -56,11 +60,13 @@ async def refine(
         return None if template is None else (template, "template")
     example = trajectory.instruction or template
     try:
-        text, _ = await policy.write(
+        text, usage = await policy.write(
             prompt(trajectory, example), temperature=0.7, max_tokens=64, seed=seed
         )
-    except PolicyError:
+    except PolicyError as error:
+        count_failure(counts, error)
         return template, "template"
+    count_usage(counts, usage)
     lines = text.strip().splitlines()
     if lines and checks.grounded(trajectory, lines[0].strip()):
         return lines[0].strip(), "written"

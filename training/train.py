@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from armap_agents.errors import ConfigurationError
+from armap_agents.locks import only_writer
 from armap_agents.reward.model import (
     SETTINGS,
     Backbone,
@@ -32,15 +33,15 @@ from armap_agents.reward.render import Rendering
 from armap_agents.training.batches import Batch, Batches, Examples, split_examples
 from armap_agents.training.checkpoint import (
     Progress,
-    check_identity,
     cut_log,
     data_digest,
     load_checkpoint,
     save_checkpoint,
 )
 from armap_agents.training.domain import DOMAINS, domain
+from armap_agents.training.identity import check_identity
 from armap_agents.training.loss import Centring, pairwise_loss, value_loss
-from armap_agents.training.records import load_dataset
+from armap_agents.training.records import Dataset, load_dataset
 from armap_agents.training.report import model_card, normalisation, pair_accuracy, score_rows
 
 CONFIG, LOG, CARD, CHECKPOINTS = "training.json", "log.jsonl", "README.md", "checkpoints"
@@ -230,26 +231,38 @@ def train(
         The finished model's settings, as stored in `out`.
 
     Raises:
-        ConfigurationError: The data is damaged, or `out` belongs to another run.
+        ConfigurationError: The data is damaged, or `out` belongs to another run or is being
+            written.
     """
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
-    backbone = Backbone.find(config.backbone)
     dataset = load_dataset(data)
-    identity = {
-        **asdict(config),
-        "data_sha256": data_digest(data),
-        "backbone_sha256": backbone.sha256(),
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    check_identity(out / CONFIG, identity)
-    if (out / SETTINGS).exists():
-        return Settings.read(out)
     environments = {pair.environment for pair in dataset.pairs}
     if len(environments) != 1:
         raise ConfigurationError(
             f"{data} has pairs of {len(environments)} environments: train one model for each"
         )
-    (environment,) = environments
+    backbone = Backbone.find(config.backbone)
+    with only_writer(out):
+        return _train(data, dataset, backbone, out, config, show)
+
+
+def _train(
+    data: Path,
+    dataset: Dataset,
+    backbone: Backbone,
+    out: Path,
+    config: TrainConfig,
+    show: Callable[[Status], None],
+) -> Settings:
+    identity = {
+        **asdict(config),
+        "data_sha256": data_digest(data),
+        "backbone_sha256": backbone.sha256(),
+    }
+    check_identity(out / CONFIG, identity, "another training run")
+    if (out / SETTINGS).exists():
+        return Settings.read(out)
+    (environment,) = {pair.environment for pair in dataset.pairs}
     rendering = domain(environment).rendering if environment in DOMAINS else Rendering()
     renderings = {environment: rendering}
     tokenizer = tokenizer_of(backbone)

@@ -40,10 +40,6 @@ def generate(
         float, typer.Option(min=0, max=1, help="Share of the work that the policy does.")
     ] = 0.02,
     temperature: Annotated[float, typer.Option(min=0, help="Of the policy.")] = 1.0,
-    relabel: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Share of failed episodes kept for what they did reach."),
-    ] = 0.0,
     policy_url: PolicyUrl = None,
     policy_model: PolicyModel = None,
     policy_api_key_env: PolicyApiKeyEnv = None,
@@ -62,7 +58,6 @@ def generate(
         policy_model=policy_model,
         policy_share=policy_share if policy_model else 0.0,
         temperature=temperature,
-        relabel=relabel,
     )
     policy = None
     if policy_url is not None and policy_model is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,13 @@ from armap_agents.cli.options import Seed
 if TYPE_CHECKING:
     from armap_agents.reward.model import Settings
     from armap_agents.training.train import Status, TrainConfig
+
+
+class Centring(Enum):
+    """The choices of `--centring`; `armap_agents.training.loss` says what they are."""
+
+    SQUARED = "squared"
+    PAPER = "paper"
 
 
 def train(
@@ -33,7 +41,9 @@ def train(
         int | None, typer.Option(min=1, help="End after as many steps, if sooner: reproducible.")
     ] = None,
     learning_rate: Annotated[float, typer.Option(min=0, help="At its peak.")] = 1e-3,
-    centring: Annotated[str, typer.Option(help="squared, or paper.")] = "squared",
+    centring: Annotated[
+        Centring, typer.Option(help="How scores are kept around 0.")
+    ] = Centring.SQUARED,
     seed: Seed = 0,
 ) -> None:
     """Train a reward model on self-made pairs and prefix values."""
@@ -41,7 +51,7 @@ def train(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from armap_agents.training.train import TrainConfig
 
-    form: Any = centring
+    form: Any = centring.value
     config = TrainConfig(
         backbone=backbone,
         minutes=minutes,
