@@ -2,7 +2,8 @@
 
 The scripted endpoint answers every request after `--latency` seconds however many are in flight,
 so the ratio shows what this project adds; it has a process of its own, as a real one would. One
-rollout and Best-of-N alternate, and the ratio is that of the medians. Run: ``python benchmarks/concurrency.py``.
+rollout and Best-of-N alternate, and the ratio is that of the medians. Run it so:
+``python benchmarks/concurrency.py``.
 """
 
 from __future__ import annotations
