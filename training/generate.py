@@ -20,6 +20,7 @@ from armap_agents.environment import Environment
 from armap_agents.errors import EnvironmentFailure, PolicyError
 from armap_agents.locks import only_writer
 from armap_agents.policy import Policy
+from armap_agents.pool import DEFAULT_POOL_SIZE
 from armap_agents.training.corrupt import another_action, corrupt
 from armap_agents.training.domain import Domain
 from armap_agents.training.explore import (
@@ -267,7 +268,7 @@ async def generate_data(
     config: GenerateConfig,
     policy: Policy | None = None,
     progress: Callable[[int, int, Counter[str]], None] = lambda *_: None,
-    concurrency: int = 16,
+    concurrency: int = 128,
 ) -> dict[str, Any]:
     """Make or complete a data folder.
 
@@ -278,7 +279,8 @@ async def generate_data(
         config: What to make; a folder begun with another configuration is refused.
         policy: Explores, writes instructions and wrong actions where given.
         progress: Called with tasks done, tasks in all and the counts so far.
-        concurrency: Tasks side by side where a policy makes them wait; one without.
+        concurrency: Tasks side by side where a policy makes them wait, as many as environments
+            may be alive; one without.
 
     Returns:
         The report, as written to ``report.json``.
@@ -294,8 +296,11 @@ async def generate_data(
         folder = DataFolder(out, domain.environment, asdict(config))
         async with AsyncExitStack() as opened:
             opened.callback(folder.close)
-            width = concurrency if policy is not None else 1
-            environments = [make() for _ in range(width)]
+            environments = [make()]
+            if policy is not None:
+                size = int(getattr(environments[0], "pool_size", DEFAULT_POOL_SIZE))
+                environments += [make() for _ in range(min(concurrency, size) - 1)]
+            width = len(environments)
             for environment in environments:
                 opened.push_async_callback(environment.close)
             todo = [task for task in tasks if task.id not in folder.done]

@@ -32,6 +32,9 @@ ENVIRONMENT = "game24"
 REWARD_BACKBONE = "all-minilm-l6-v2"
 PLANNERS = ("sampling", "best_of_n")
 
+POLICY_SHARE = 0.01
+"""Of the episodes: on two cores the policy plays in a minute what chance plays in a second."""
+
 
 def demo(
     out: Annotated[
@@ -83,7 +86,12 @@ async def _demo(
                 ENVIRONMENT,
                 {},
                 out / "data",
-                GenerateConfig(trajectories=trajectories, seed=seed, policy_model=server.model),
+                GenerateConfig(
+                    trajectories=trajectories,
+                    seed=seed,
+                    policy_model=server.model,
+                    policy_share=POLICY_SHARE,
+                ),
                 PolicyConfig(server.url, server.model),
             )
             step(4, f"train a reward model on the pairs: {minutes:g} minutes")
