@@ -66,7 +66,8 @@ def abbreviations(actions: tuple[str, ...]) -> Mapping[str, str]:
     for k, action in enumerate(ordered):
         neighbours = ordered[max(k - 1, 0) : k] + ordered[k + 1 : k + 2]
         shared = max((_shared(action, other) for other in neighbours), default=0)
-        space = action.find(" ", shared + 1)
+        word = len(action) - len(action[shared:].lstrip())
+        space = action.find(" ", word)
         decided[action] = action if space < 0 else action[:space]
     return MappingProxyType({decided[action].strip(): action for action in actions})
 
