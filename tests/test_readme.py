@@ -22,8 +22,8 @@ def blocks(language: str) -> list[str]:
 def commands() -> list[list[str]]:
     """Every `armap …` command line, without comments."""
     lines = [line for block in blocks("bash") for line in block.splitlines()]
-    words = [shlex.split(line, comments=True) for line in lines if "/armap " in line]
-    return [line[1:] for line in words]
+    parts = [part for line in lines for part in line.split(" -- ") if "/armap " in part]
+    return [shlex.split(part, comments=True)[1:] for part in parts]
 
 
 def test_there_is_something_to_test() -> None:
