@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +25,9 @@ from transformers.utils import logging
 
 from armap_agents.errors import ConfigurationError
 from armap_agents.reward.render import Rendering
+
+# peft asks every transformers model an old question when it wraps or merges it.
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
 
 SETTINGS, HEADS, ADAPTER = "reward.json", "heads.safetensors", "adapter"
 

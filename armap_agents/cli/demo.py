@@ -44,7 +44,7 @@ def demo(
         ),
     ] = Path("runs/demo"),
     port: Annotated[int, typer.Option(help="Port of the policy's endpoint.")] = 8000,
-    trajectories: Annotated[int, typer.Option(min=100, help="Episodes to explore.")] = 20_000,
+    trajectories: Annotated[int, typer.Option(min=100, help="Episodes to explore.")] = 12_000,
     minutes: Annotated[float, typer.Option(min=0.01, help="Of training.")] = 2.0,
     tasks: Annotated[int, typer.Option(min=1, max=100, help="Test puzzles.")] = 20,
     n: Annotated[int, typer.Option("--n", min=1, help="Rollouts per puzzle.")] = 32,
