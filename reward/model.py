@@ -230,7 +230,8 @@ def save_network(network: RewardNetwork, settings: Settings, folder: Path) -> No
     folder.mkdir(parents=True, exist_ok=True)
     peft: Any = network.encoder
     peft.peft_config["default"].base_model_name_or_path = settings.backbone
-    peft.save_pretrained(str(folder / ADAPTER), safe_serialization=True)
+    # "auto" would ask the hub for the backbone's vocabulary, which LoRA leaves as it is.
+    peft.save_pretrained(str(folder / ADAPTER), save_embedding_layers=False)
     (folder / ADAPTER / "README.md").unlink(missing_ok=True)
     save_file(network.heads.state_dict(), folder / HEADS)
     partial = folder / f"{SETTINGS}.partial"
