@@ -102,7 +102,7 @@ class Journal:
                 f"cannot write runs to {folder.parent}: {error.strerror}; set ARMAP_RUNS"
             ) from None
         path = folder / "trace.jsonl"
-        _cut_torn_line(path)
+        drop_torn_line(path)
         events = {event["id"]: event for event in read_events(path)} if path.exists() else {}
         journal = cls(run, folder, events)
         journal._stored = {blob.name for blob in (folder / "blobs").iterdir()}
@@ -168,12 +168,10 @@ def _images(observation: Observation) -> list[Image]:
     return [*own, *observation.attachments.values()]
 
 
-def _cut_torn_line(path: Path) -> None:
-    """Cut off what follows the last newline, so that the next event starts a line of its own."""
+def drop_torn_line(path: Path) -> None:
+    """Cut off a last line that was not written whole, so that the next one starts afresh."""
     if not path.exists():
         return
-    with path.open("rb+") as file:
-        data = file.read()
-        end = data.rfind(b"\n") + 1
-        if end < len(data):
-            file.truncate(end)
+    data = path.read_bytes()
+    if data and not data.endswith(b"\n"):
+        os.truncate(path, data.rfind(b"\n") + 1)

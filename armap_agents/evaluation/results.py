@@ -160,15 +160,6 @@ async def only_writer(folder: Path) -> AsyncIterator[None]:
         yield
 
 
-def drop_torn_line(path: Path) -> None:
-    """Cut off a last line that was not written whole, so that the next one starts afresh."""
-    if not path.exists():
-        return
-    data = path.read_bytes()
-    if data and not data.endswith(b"\n"):
-        os.truncate(path, data.rfind(b"\n") + 1)
-
-
 def append(path: Path, value: JSON) -> None:
     """Write one line and wait until it is on the disk."""
     with path.open("ab") as file:

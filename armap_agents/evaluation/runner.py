@@ -26,7 +26,6 @@ from armap_agents.evaluation.results import (
     Key,
     Result,
     append,
-    drop_torn_line,
     only_writer,
     read_lines,
     read_results,
@@ -42,6 +41,7 @@ from armap_agents.evaluation.spec import (
 from armap_agents.evaluation.summary import BEST_OF_N, Scores, Summary, summarise
 from armap_agents.evaluation.truth import Environments, judged, replayed
 from armap_agents.reward_model import RewardModel
+from armap_agents.trace import drop_torn_line
 from armap_agents.trajectory import JSON, Task
 from armap_agents.usage import Usage
 

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 Report = Callable[[str], None]
 """Receives one line of progress at a time; each line replaces the one before it."""
@@ -27,15 +28,19 @@ def cache_folder() -> Path:
     return Path(os.environ.get("ARMAP_CACHE") or "~/.cache/armap-agents").expanduser().absolute()
 
 
+def _lock_file(name: str) -> TextIO:
+    path = cache_folder() / "locks" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("w")
+
+
 @contextmanager
 def try_lock(name: str) -> Iterator[bool]:
     """Hold the lock `name` for the block and yield True, or yield False if another holds it.
 
     The kernel frees the lock when its holder dies, however it dies.
     """
-    path = cache_folder() / "locks" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with _lock_file(name) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -47,9 +52,7 @@ def try_lock(name: str) -> Iterator[bool]:
 @contextmanager
 def lock(name: str, report: Report = silent) -> Iterator[None]:
     """Hold the lock `name` for the block, waiting for another command that holds it."""
-    path = cache_folder() / "locks" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with _lock_file(name) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
