@@ -18,6 +18,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -112,18 +113,58 @@ class Journal:
         """Return the event recorded under `event_id`, or None."""
         return self._events.get(event_id)
 
+    def failure(self, event_id: str) -> dict[str, Any] | None:
+        """Return the newest failure of what would have been recorded under `event_id`, or None."""
+        start = f"{event_id}/failed/"
+        found = [event for key, event in self._events.items() if key.startswith(start)]
+        return found[-1] if found else None
+
     def record(self, event_id: str, kind: str, **data: Any) -> dict[str, Any]:
         """Append an event and flush it; one that is already there is returned as it was."""
         known = self._events.get(event_id)
         if known is not None:
             return known
         event = {"id": event_id, "kind": kind, "time": round(time.time(), 3), **data}
+        self._append(event)
+        return event
+
+    def _append(self, event: dict[str, Any]) -> None:
         # One short write does not block the loop noticeably, and a thread would let two events of
         # one node change places. Opened each time, so that a forgotten run holds no file.
         with (self.folder / "trace.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(event, ensure_ascii=False) + "\n")
-        self._events[event_id] = event
-        return event
+        self._events[event["id"]] = event
+
+    async def fork(self, run: str, upto: str, **data: Any) -> Journal:
+        """Open a new run that shares this one's beginning.
+
+        Args:
+            run: Its name; none of that name may exist.
+            upto: Id of the last event that it takes over.
+            data: Of its own first event, beside ``parent: {"run", "event"}``.
+
+        Raises:
+            ConfigurationError: There is no such event here, or there is such a run already.
+        """
+        if upto not in self._events:
+            raise ConfigurationError(f"run {self.run} has no event {upto!r} to fork from")
+        return await asyncio.to_thread(self._fork, run, upto, data)
+
+    def _fork(self, run: str, upto: str, data: dict[str, Any]) -> Journal:
+        folder = self.folder.parent / run
+        if folder.exists():
+            raise ConfigurationError(f"run {run} exists: choose another name")
+        child = Journal._open(run, folder)
+        for sha256 in self._stored:
+            shutil.copy2(self.folder / "blobs" / sha256, folder / "blobs" / sha256)
+        child._stored = set(self._stored)
+        child.record("run", "run", parent={"run": self.run, "event": upto}, **data)
+        for event in self._events.values():
+            if event["id"] != "run":
+                child._append(event)
+            if event["id"] == upto:
+                break
+        return child
 
     async def store(self, trajectory: Trajectory) -> dict[str, Any]:
         """Write a trajectory's pictures to the blob folder; return its JSON that refers to them."""

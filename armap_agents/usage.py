@@ -21,7 +21,8 @@ class Usage:
         prompt_tokens: Tokens sent to it, cached ones included.
         completion_tokens: Tokens it wrote.
         environment_steps: Actions taken in environments, replayed ones included.
-        scored: Trajectories given to the reward model.
+        scored: Trajectories and prefixes given to the reward model.
+        rollouts: Rollouts begun, failed ones included.
         seconds: Time spent, summed over concurrent parts.
         failures: Requests or rollouts that failed for good.
         repairs: Answers that had to be asked for again because no action could be read from them.
@@ -32,6 +33,7 @@ class Usage:
     completion_tokens: int = 0
     environment_steps: int = 0
     scored: int = 0
+    rollouts: int = 0
     seconds: float = 0.0
     failures: int = 0
     repairs: int = 0

@@ -26,7 +26,7 @@ from armap_agents.graphs.nodes import (
 async def begin(state: PlannerInput, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
     """Name the run, once the reward model is there: without one the rollouts were in vain."""
     await open_reward(context_of(runtime))
-    return await nodes.begin(state, runtime)
+    return await nodes.begin(state, runtime, "best_of_n")
 
 
 builder = StateGraph(PlannerState, context_schema=PlannerContext, input_schema=PlannerInput)

@@ -81,11 +81,120 @@ class PlannerContext(BaseModel):
         default=16,
         ge=1,
         le=10_000,
-        title="Rollouts",
-        description="Independent rollouts for sampling and Best-of-N.",
+        title="Independent rollouts",
+        description="Draws of sampling and Best-of-N.",
     )
     temperature: float = Field(
-        default=0.7, ge=0.0, le=5.0, title="Temperature", description="Of the policy's samples."
+        default=0.7,
+        ge=0.0,
+        le=5.0,
+        title="Temperature",
+        description="Of the policy's samples and proposals; rollouts inside a search are greedy.",
+    )
+    rollouts: int | None = Field(
+        default=32,
+        ge=1,
+        title="Budget: rollouts",
+        description="Leaves that a search evaluates, or attempts of Reflexion.",
+        json_schema_extra={"langgraph_nodes": ["select", "rollout"]},
+    )
+    completions: int | None = Field(
+        default=None,
+        ge=1,
+        title="Budget: completions",
+        description="Sampled completions; scoring a list of choices counts one for each.",
+        json_schema_extra={"langgraph_nodes": ["select", "rollout"]},
+    )
+    tokens: int | None = Field(
+        default=None,
+        ge=1,
+        title="Budget: tokens",
+        description="Tokens read and written by the policy.",
+        json_schema_extra={"langgraph_nodes": ["select", "rollout"]},
+    )
+    environment_steps: int | None = Field(
+        default=None,
+        ge=1,
+        title="Budget: environment steps",
+        description="Actions taken in environments, replayed ones included.",
+        json_schema_extra={"langgraph_nodes": ["select", "rollout"]},
+    )
+    seconds: float | None = Field(
+        default=None,
+        gt=0,
+        title="Budget: seconds",
+        description="Time of the whole search; the iteration under way is finished.",
+        json_schema_extra={"langgraph_nodes": ["select", "rollout"]},
+    )
+    stop_objective: float | None = Field(
+        default=None,
+        title="Good enough",
+        description="Stop once a finished trajectory's objective reaches this.",
+        json_schema_extra={"langgraph_nodes": ["backup", "score"]},
+    )
+    parallel: int = Field(
+        default=8,
+        ge=1,
+        le=1024,
+        title="Leaves at once",
+        description="W: leaves that a search evaluates side by side in one iteration.",
+        json_schema_extra={"langgraph_nodes": ["select"]},
+    )
+    proposals: int = Field(
+        default=10,
+        ge=1,
+        le=1000,
+        title="Proposals",
+        description="k: actions that the policy proposes at a node.",
+        json_schema_extra={"langgraph_nodes": ["expand"]},
+    )
+    selection: Literal["uct", "puct", "armap"] = Field(
+        default="puct",
+        title="Selection rule",
+        description="`puct` weighs by the policy's prior, `armap` is the paper's.",
+        json_schema_extra={"langgraph_nodes": ["select"]},
+    )
+    exploration: float | None = Field(
+        default=None,
+        ge=0,
+        title="Exploration",
+        description="Constant c of the rule's bonus; empty: the rule's own.",
+        json_schema_extra={"langgraph_nodes": ["select"]},
+    )
+    normalisation: Literal["minmax", "none"] = Field(
+        default="minmax",
+        title="Normalisation",
+        description="Of values in selection; `none`, as in the paper, suits rewards in [0, 1].",
+        json_schema_extra={"langgraph_nodes": ["select"]},
+    )
+    backup: Literal["max", "mean"] = Field(
+        default="max",
+        title="Backup",
+        description="A node's value: the maximum or the mean of what was found below it.",
+        json_schema_extra={"langgraph_nodes": ["backup"]},
+    )
+    value_weight: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        title="Weight of prefix values",
+        description="λ: a leaf is worth λ·V(prefix) + (1 − λ)·rollout. 0 is the paper's search, 1 "
+        "rolls nothing out. Empty: 0.5 where the reward model gives prefix values, else 0.",
+        json_schema_extra={"langgraph_nodes": ["backup"]},
+    )
+    width: int = Field(
+        default=5,
+        ge=1,
+        le=1024,
+        title="Beam width",
+        description="States that a beam keeps after each step.",
+        json_schema_extra={"langgraph_nodes": ["select"]},
+    )
+    review: bool = Field(
+        default=False,
+        title="Ask a person",
+        description="Interrupt before the answer: approve it, edit it, or ask for more rollouts.",
+        json_schema_extra={"langgraph_nodes": ["answer"]},
     )
     max_steps: int = Field(
         default=30,
@@ -104,6 +213,23 @@ class PlannerContext(BaseModel):
         default=None,
         title="Run name",
         description="Default: a new one. A run that exists goes on by its journal.",
+    )
+    reflections: int = Field(
+        default=3,
+        ge=0,
+        le=100,
+        title="Memory",
+        description="Newest notes that an attempt of Reflexion is shown; 0 reflects on nothing.",
+        json_schema_extra={"langgraph_nodes": ["reflect"]},
+    )
+    stop_probability: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        title="Pass probability",
+        description="Reflexion stops once a calibrated reward model finds a success this likely; "
+        'one that is not calibrated stops at "Good enough", or at 1 where that is empty.',
+        json_schema_extra={"langgraph_nodes": ["score"]},
     )
 
     def policy(self) -> PolicyConfig:

@@ -19,7 +19,7 @@ def _greedy(runtime: Runtime[PlannerContext]) -> Runtime[PlannerContext]:
 
 async def begin(state: PlannerInput, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
     """Name the run; n and temperature of the context do not apply."""
-    return await nodes.begin(state, _greedy(runtime))
+    return await nodes.begin(state, _greedy(runtime), "greedy")
 
 
 async def rollout(state: PlannerState, runtime: Runtime[PlannerContext]) -> dict[str, Any]:

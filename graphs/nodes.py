@@ -15,13 +15,14 @@ from langgraph.types import Send
 
 from armap_agents.errors import ConfigurationError, PolicyError
 from armap_agents.graphs.context import PlannerContext, context_of
-from armap_agents.graphs.rollout import Rollout, derive_seed, roll_out
+from armap_agents.graphs.rollout import Emit, Rollout, derive_seed, record, roll_out
+from armap_agents.graphs.runs import open_journal, open_run
 from armap_agents.policy import Policy
-from armap_agents.resources import Resources, current
+from armap_agents.resources import current
 from armap_agents.reward import load_reward
 from armap_agents.reward.objectives import check_penalties, objectives
 from armap_agents.reward_model import RewardModel, registered_reward
-from armap_agents.trace import SCHEMA_VERSION, Journal, new_run_id
+from armap_agents.trace import Journal
 from armap_agents.trajectory import Status, Task, Trajectory, content_hash
 from armap_agents.usage import Usage
 
@@ -107,39 +108,16 @@ async def open_reward(context: PlannerContext) -> RewardModel:
     return await current().get(("reward", name), open_, close)
 
 
-async def open_journal(resources: Resources, run: str) -> Journal:
-    """Return the open journal of a run."""
-    return await resources.get(("journal", run), lambda: Journal.open(resources.runs, run))
-
-
-async def begin(state: PlannerInput, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
+async def begin(
+    state: PlannerInput, runtime: Runtime[PlannerContext], planner: str
+) -> dict[str, Any]:
     """Check the context, name the run and write its settings to the journal."""
     context = context_of(runtime)
     task = Task.from_dict(state["task"])
     check_penalties(context.objective)
-    config = context.policy()
-    resources = current()
-    await resources.pool(task.environment, context.environment_options)
-    run = context.run or new_run_id()
-    journal = await open_journal(resources, run)
-    settings = {
-        "schema_version": SCHEMA_VERSION,
-        "task": task.to_dict(),
-        "environment_options": context.environment_options,
-        "policy_model": config.model,
-        "policy_style": config.style,
-        "temperature": context.temperature,
-        "max_steps": context.max_steps,
-        "seed": context.seed,
-    }
-    recorded = journal.record("run", "run", settings=settings)["settings"]
-    differing = sorted(key for key in settings if recorded.get(key) != settings[key])
-    if differing:
-        raise ConfigurationError(
-            f"run {run} was recorded with another {', '.join(differing)}: use the same, or leave "
-            "`run` out for a new run"
-        )
-    return {"task": task.to_dict(), "run": run, "candidates": None, "score": None}
+    await current().pool(task.environment, context.environment_options)
+    journal = await open_run(planner, task, context)
+    return {"task": task.to_dict(), "run": journal.run, "candidates": None, "score": None}
 
 
 def fan_out(state: PlannerState, runtime: Runtime[PlannerContext]) -> list[Send]:
@@ -163,10 +141,11 @@ async def rollout(state: RolloutJob, runtime: Runtime[PlannerContext]) -> dict[s
             temperature=context.temperature,
             max_steps=min(context.max_steps, task.max_steps or context.max_steps),
             seconds=context.rollout_seconds,
+            memory=tuple(job.get("memory", ())),
         ),
         await resources.pool(task.environment, context.environment_options),
         await open_policy(context),
-        await open_journal(resources, job["run"]),
+        await open_journal(job["run"]),
         runtime.stream_writer,
     )
     return {"candidates": [{"index": job["index"], **record}]}
@@ -174,12 +153,12 @@ async def rollout(state: RolloutJob, runtime: Runtime[PlannerContext]) -> dict[s
 
 async def score(state: PlannerState, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
     """Score every finished candidate in one batch; failed ones get no score."""
-    context, resources = context_of(runtime), current()
-    journal = await open_journal(resources, state["run"])
+    context = context_of(runtime)
+    journal = await open_journal(state["run"])
     finished = [c for c in state["candidates"] if c["trajectory"]["status"] != Status.FAILED]
     trajectories = [journal.load(c["trajectory"]) for c in finished]
     model = await open_reward(context)
-    scores = await _scores(model, trajectories, journal)
+    scores = await scored(model, trajectories, journal, runtime.stream_writer)
     values = objectives(scores, trajectories, context.objective, model)
     return {
         "candidates": [
@@ -189,16 +168,23 @@ async def score(state: PlannerState, runtime: Runtime[PlannerContext]) -> dict[s
     }
 
 
-async def _scores(
-    model: RewardModel, trajectories: list[Trajectory], journal: Journal
+async def scored(
+    model: RewardModel, trajectories: list[Trajectory], journal: Journal, emit: Emit
 ) -> list[float]:
+    """Return the model's scores of finished trajectories, from the journal if they are there."""
     ids = [trajectory.id for trajectory in trajectories]
     event_id = f"score/{model.fingerprint}/{content_hash(ids)[:16]}"
     known = journal.find(event_id)
     if known is None and trajectories:
         scores = [float(value) for value in await model.ascore(trajectories)]
-        known = journal.record(
-            event_id, "score", fingerprint=model.fingerprint, trajectories=ids, scores=scores
+        known = record(
+            journal,
+            emit,
+            event_id,
+            "score",
+            fingerprint=model.fingerprint,
+            trajectories=ids,
+            scores=scores,
         )
     return list(known["scores"]) if known else []
 
@@ -207,7 +193,7 @@ async def answer(state: PlannerState, runtime: Runtime[PlannerContext]) -> dict[
     """Choose the candidate with the best objective, or the first where none were scored."""
     candidates = state["candidates"]
     finished = [c for c in candidates if c["trajectory"]["status"] != Status.FAILED]
-    journal = await open_journal(current(), state["run"])
+    journal = await open_journal(state["run"])
     usage = sum((Usage.from_dict(c["usage"]) for c in candidates), Usage())
     scored = sum(c.get("score") is not None for c in candidates)
     await current().drop(("journal", journal.run))

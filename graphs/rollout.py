@@ -1,4 +1,4 @@
-"""One rollout: the policy acts in an environment from a start to the end of the episode.
+"""One rollout: the policy acts in an environment from any state to the end of the episode.
 
 A plain async function that every planner's rollout node calls. Each policy answer and the finished
 trajectory go to the journal under ids derived from the rollout's, and are looked up there first, so
@@ -30,6 +30,13 @@ Emit = Callable[[dict[str, Any]], None]
 """Takes live events; LangGraph's `runtime.stream_writer`."""
 
 
+def record(journal: Journal, emit: Emit, event_id: str, kind: str, **data: Any) -> dict[str, Any]:
+    """Write an event to the journal and send it to whoever watches: both see the same."""
+    event = journal.record(event_id, kind, **data)
+    emit(event)
+    return event
+
+
 def derive_seed(*parts: Any) -> int:
     """Return a seed in [0, 2³¹) that depends on all parts (JSON values) and on nothing else."""
     return int(content_hash(list(parts))[:12], 16) % (1 << 31)
@@ -44,8 +51,12 @@ class Rollout:
         task: The task.
         seed: Seed of this rollout's draws.
         temperature: Of the policy.
-        max_steps: Most actions.
+        max_steps: Most actions in the episode, those of the prefix included.
         seconds: Deadline, from the moment that the environment is leased.
+        prefix: What has been done before; None starts the episode.
+        actions: Taken first, before the policy is asked.
+        continues: Whether the policy is asked after these, or the trajectory stays open there.
+        memory: What the policy noted after earlier attempts.
     """
 
     id: str
@@ -54,6 +65,10 @@ class Rollout:
     temperature: float
     max_steps: int
     seconds: float
+    prefix: Trajectory | None = None
+    actions: tuple[str, ...] = ()
+    continues: bool = True
+    memory: tuple[str, ...] = ()
 
 
 async def roll_out(
@@ -68,41 +83,51 @@ async def roll_out(
     known = journal.find(job.id)
     if known is not None:
         return {"trajectory": known["trajectory"], "usage": known["usage"]}
-    trajectory = Trajectory(job.task, job.task.instruction or "", Observation(""))
-    usage = Usage()
+    trajectory = job.prefix or Trajectory(job.task, job.task.instruction or "", Observation(""))
+    usage = Usage(rollouts=1)
     started = time.monotonic()
     try:
-        leased = pool.lease(job.task, seconds=job.seconds)
+        leased = pool.lease(job.task, job.prefix, job.seconds)
         async with leased as lease, asyncio.timeout(job.seconds):
-            trajectory = Trajectory(job.task, lease.instruction, lease.opening)
+            usage += Usage(environment_steps=lease.caught_up)
+            trajectory = job.prefix or Trajectory(job.task, lease.instruction, lease.opening)
+            given = list(job.actions)
             while not trajectory.done and len(trajectory) < job.max_steps:
-                answer = await _act(job, trajectory, lease.guide, policy, journal)
-                usage += answer.usage
-                result = await lease.step(answer.action)
+                if given:
+                    action = given.pop(0)
+                elif job.continues:
+                    answer = await _act(job, trajectory, lease.guide, policy, journal, emit)
+                    usage += answer.usage
+                    action = answer.action
+                else:
+                    break
+                result = await lease.step(action)
                 usage += Usage(environment_steps=1)
-                trajectory = trajectory.extended(
-                    Step(answer.action, result.observation, result.done)
-                )
-                emit(
-                    {"event": "step", "id": f"{job.id}/step/{len(trajectory)}"} | _shown(trajectory)
-                )
-            if not trajectory.done:
+                trajectory = trajectory.extended(Step(action, result.observation, result.done))
+                step_id = f"{job.id}/step/{len(trajectory)}"
+                record(journal, emit, step_id, "step", **_shown(trajectory.steps[-1]))
+            if not trajectory.done and len(trajectory) >= job.max_steps:
                 trajectory = replace(trajectory, status=Status.LIMIT)
     except Exception as error:
         _log.debug("rollout %s failed", job.id, exc_info=True)
-        trajectory = replace(trajectory, status=Status.FAILED, error=_one_line(error, job))
+        trajectory = replace(trajectory, status=Status.FAILED, error=one_line(error, job.seconds))
         usage += error.usage if isinstance(error, PolicyFailure) else Usage(failures=1)
     usage = replace(usage, seconds=round(time.monotonic() - started, 4))
-    record = {"trajectory": await journal.store(trajectory), "usage": usage.to_dict()}
+    found = {"trajectory": await journal.store(trajectory), "usage": usage.to_dict()}
     if trajectory.status is Status.FAILED:
-        journal.record(f"{job.id}/failed/{time.time_ns()}", "failure", **record)
+        record(journal, emit, f"{job.id}/failed/{time.time_ns()}", "failure", **found)
     else:
-        journal.record(job.id, "rollout", **record)
-    return record
+        record(journal, emit, job.id, "rollout", **found)
+    return found
 
 
 async def _act(
-    job: Rollout, trajectory: Trajectory, guide: Guide | None, policy: Policy, journal: Journal
+    job: Rollout,
+    trajectory: Trajectory,
+    guide: Guide | None,
+    policy: Policy,
+    journal: Journal,
+    emit: Emit,
 ) -> Answer:
     """Return the policy's next action, from the journal where it has been given before."""
     k = len(trajectory)
@@ -113,9 +138,15 @@ async def _act(
             known["action"], known["text"], Usage.from_dict(known["usage"]), known["constrained"]
         )
     answer = await policy.act(
-        trajectory, guide=guide, temperature=job.temperature, seed=derive_seed(job.seed, k)
+        trajectory,
+        guide=guide,
+        temperature=job.temperature,
+        seed=derive_seed(job.seed, k),
+        memory=job.memory,
     )
-    journal.record(
+    record(
+        journal,
+        emit,
         event_id,
         "policy",
         action=answer.action,
@@ -126,9 +157,8 @@ async def _act(
     return answer
 
 
-def _shown(trajectory: Trajectory) -> dict[str, Any]:
-    """The newest step, short enough for a live stream."""
-    step = trajectory.steps[-1]
+def _shown(step: Step) -> dict[str, Any]:
+    """A step, short enough for a live stream; the rollout's event holds it whole."""
     return {
         "action": step.action[:200],
         "observation": step.observation.text[:400],
@@ -136,9 +166,10 @@ def _shown(trajectory: Trajectory) -> dict[str, Any]:
     }
 
 
-def _one_line(error: Exception, job: Rollout) -> str:
+def one_line(error: Exception, seconds: float) -> str:
+    """Say what failed; `seconds` is the deadline that was set."""
     if isinstance(error, ArmapError):
         return str(error)
     if isinstance(error, TimeoutError):
-        return f"the rollout took longer than {job.seconds:g} s: raise rollout_seconds"
+        return f"it took longer than {seconds:g} s: raise rollout_seconds"
     return f"{type(error).__name__}: {error}".splitlines()[0][:300]

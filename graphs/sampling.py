@@ -6,10 +6,20 @@ unbiased draw. With the same run name, Best-of-N chooses among the very same can
 
 from __future__ import annotations
 
-from langgraph.graph import END, START, StateGraph
+from typing import Any
 
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+
+from armap_agents.graphs import nodes
 from armap_agents.graphs.context import PlannerContext
-from armap_agents.graphs.nodes import PlannerInput, PlannerState, answer, begin, fan_out, rollout
+from armap_agents.graphs.nodes import PlannerInput, PlannerState, answer, fan_out, rollout
+
+
+async def begin(state: PlannerInput, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
+    """Name the run."""
+    return await nodes.begin(state, runtime, "sampling")
+
 
 builder = StateGraph(PlannerState, context_schema=PlannerContext, input_schema=PlannerInput)
 builder.add_node(begin)

@@ -1,7 +1,8 @@
 """The scorer: a trained reward model that maps trajectories to numbers.
 
-`render` writes trajectories as text, `model` is the network, `scorer` serves it in batches. This
-package imports no torch until a model is loaded.
+`render` writes trajectories as text, `model` is the network, `scorer` serves it in batches,
+`objectives` bends scores by penalties (`register_penalty` adds yours). This package imports no
+torch until a model is loaded.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from armap_agents.errors import ConfigurationError
+from armap_agents.reward.objectives import register_penalty
 
 if TYPE_CHECKING:
     from armap_agents.reward.scorer import TrainedReward
 
-__all__ = ["load_reward"]
+__all__ = ["load_reward", "register_penalty"]
 
 
 def load_reward(path: str | Path) -> TrainedReward:

@@ -48,6 +48,8 @@ class Settings:
         max_tokens: Longer inputs are cut at the end, which the renderers' budgets avoid.
         accuracy: Held-out pair accuracy by number of steps, and overall under ``all``.
         training: Steps, wall and CPU seconds, pairs and texts that training took.
+        calibration: Per environment, `slope` and `intercept` of the sigmoid that turns a finished
+            trajectory's score into a chance of success at `base_rate`.
         schema_version: Of this file.
     """
 
@@ -58,6 +60,7 @@ class Settings:
     max_tokens: int = 512
     accuracy: dict[str, float] = field(default_factory=dict)
     training: dict[str, float] = field(default_factory=dict)
+    calibration: dict[str, dict[str, float]] = field(default_factory=dict)
     schema_version: int = 1
 
     def to_dict(self) -> dict[str, Any]:

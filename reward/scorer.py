@@ -46,6 +46,9 @@ class TrainedReward:
         self._fingerprint = _digest(folder)
         self._memory: OrderedDict[bytes, Output] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="armap-scorer")
+        if self.settings.calibration:
+            # An optional member of the protocol: a model without calibration must not have it.
+            self.probability = self._probability
 
     @property
     def fingerprint(self) -> str:
@@ -66,6 +69,13 @@ class TrainedReward:
     def _normalisation(self) -> dict[str, float]:
         known = self.settings.normalisation
         return next(iter(known.values())) if known else {"mean": 0.0, "std": 1.0}
+
+    def _probability(self, scores: Sequence[float]) -> list[float]:
+        """Return the calibrated chance of success at each score of a finished trajectory."""
+        platt = next(iter(self.settings.calibration.values()))
+        logits = [platt["slope"] * score + platt["intercept"] for score in scores]
+        chances: list[float] = torch.sigmoid(torch.tensor(logits, dtype=torch.float64)).tolist()
+        return chances
 
     async def ascore(self, trajectories: Sequence[Trajectory]) -> list[float]:
         """Score a batch of any size, in order; higher is better, the scale is the model's own."""

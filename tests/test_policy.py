@@ -257,7 +257,7 @@ async def test_proposals_are_the_server_s_distribution(style: str) -> None:
         top = await policy.propose(state(), 2, temperature=0.0)
         assert [item.action for item in top.items] == ["go north", "go south"]
         assert sum(item.prior for item in top.items) == pytest.approx(1)
-        assert top.usage.completions == 0
+        assert top.usage.completions == len(ACTIONS)  # charged as when it was asked for
         assert len(server.requests) == asked
 
 
@@ -291,7 +291,7 @@ async def test_proposals_without_a_constraint_are_shares_of_samples(listed: bool
         assert found.usage.completions == 4
         again = await policy.propose(trajectory, 4, seed=1)
         assert again.items == found.items
-        assert again.usage.completions == 0
+        assert again.usage.completions == 4
         assert len(server.requests) == 1
         await policy.propose(trajectory, 4)
         await policy.propose(trajectory, 4)

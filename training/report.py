@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from armap_agents.reward.model import RewardNetwork, Settings, pad
 from armap_agents.training.batches import Examples
@@ -51,6 +52,43 @@ def normalisation(kept: Examples, scores: Mapping[int, float]) -> dict[str, floa
     values = torch.tensor([scores[row] for row in sorted(rows)])
     std = float(values.std()) if len(values) > 1 else 1.0
     return {"mean": float(values.mean()), "std": max(std, 1e-6)}
+
+
+def calibration(kept: Examples, scores: Mapping[int, float]) -> dict[str, float]:
+    """Return Platt's sigmoid for the scores of whole trajectories, fitted on held-out pairs.
+
+    P(success | score s) = 1/(1 + exp(−(slope·s + intercept))), by maximum likelihood with Platt's
+    smoothed targets (Platt 1999, eq. 16 ff.), which stay finite where the classes are apart. The
+    better side of a pair counts as a success and the worse one as none, so the base rate is 0.5 by
+    construction: where successes are rare, what it says is too high by the log-odds of that.
+
+    Args:
+        kept: Held-out examples.
+        scores: Score by row.
+    """
+    longest = max(pair[2] for pair in kept.pairs)
+    pairs = [p for p in kept.pairs if p[2] == longest and {p[0], p[1]} <= scores.keys()]
+    n = len(pairs)
+    s = torch.tensor([scores[row] for side in (0, 1) for row in (p[side] for p in pairs)]).double()
+    high, low = (n + 1) / (n + 2), 1 / (n + 2)
+    targets = torch.tensor([high] * n + [low] * n).double()
+    center, spread = s.mean(), s.std().clamp_min(1e-6)
+    x = (s - center) / spread
+    weights = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        logits = weights[0] * x + weights[1]
+        value = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    fitted = weights.detach()
+    slope = float(fitted[0] / spread)
+    intercept = float(fitted[1] - fitted[0] * center / spread)
+    return {"slope": slope, "intercept": intercept, "base_rate": 0.5, "examples": 2.0 * n}
 
 
 def model_card(

@@ -42,7 +42,13 @@ from armap_agents.training.domain import DOMAINS, domain
 from armap_agents.training.identity import check_identity
 from armap_agents.training.loss import Centring, pairwise_loss, value_loss
 from armap_agents.training.records import Dataset, load_dataset
-from armap_agents.training.report import model_card, normalisation, pair_accuracy, score_rows
+from armap_agents.training.report import (
+    calibration,
+    model_card,
+    normalisation,
+    pair_accuracy,
+    score_rows,
+)
 
 CONFIG, LOG, CARD, CHECKPOINTS = "training.json", "log.jsonl", "README.md", "checkpoints"
 
@@ -281,6 +287,7 @@ def _train(
         MAX_TOKENS,
         pair_accuracy(kept, scores),
         asdict(trainer.progress),
+        {environment: calibration(kept, scores)},
     )
     text = model_card(settings, asdict(config), trainer.progress, len(learn.pairs))
     (out / CARD).write_text(text, "utf-8")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import exp, log
@@ -59,7 +59,7 @@ class Policy:
         self._constrains = True
         self._gives_logprobs = True
         self._lead = " " if config.style == "completion" else ""
-        self._priors: OrderedDict[str, Mapping[str, float]] = OrderedDict()
+        self._priors: OrderedDict[str, tuple[Mapping[str, float], Usage]] = OrderedDict()
 
     async def act(
         self,
@@ -68,6 +68,7 @@ class Policy:
         guide: Guide | None = None,
         temperature: float = 0.7,
         seed: int | None = None,
+        memory: Sequence[str] = (),
     ) -> Answer:
         """Draw the action after `trajectory`.
 
@@ -76,6 +77,7 @@ class Policy:
             guide: The environment's rules and worked examples.
             temperature: 0 is greedy.
             seed: Passed to the server; draws that should be independent need seeds of their own.
+            memory: Notes from earlier attempts at the task, oldest first.
 
         Raises:
             PolicyFailure: The endpoint failed for good, or no action could be read from its
@@ -90,7 +92,7 @@ class Policy:
                 usage += Usage(repairs=1)
             try:
                 completion, constrained = await self._sample(
-                    trajectory, guide, said, temperature, _further(seed, attempt)
+                    trajectory, guide, said, temperature, _further(seed, attempt), memory=memory
                 )
             except PolicyFailure as failure:
                 failure.usage = usage + failure.usage
@@ -122,7 +124,8 @@ class Policy:
         `armap_agents.policy.prior.walk`. It is remembered for the state, and the actions are drawn
         from it without replacement at the temperature (prior ∝ p^(1/T); 0 takes the k most likely,
         with their p). Elsewhere k completions are sampled at the temperature, equal actions merge,
-        and the prior is each action's share of the samples.
+        and the prior is each action's share of the samples. What is remembered is charged as when
+        it was asked for, so that a budget buys the same whatever ran before.
 
         Args:
             trajectory: The episode so far.
@@ -192,6 +195,7 @@ class Policy:
         temperature: float,
         seed: int | None,
         n: int = 1,
+        memory: Sequence[str] = (),
     ) -> tuple[Completion, bool]:
         """Draw answers, and tell whether they were constrained.
 
@@ -202,10 +206,11 @@ class Policy:
             temperature: 0 is greedy.
             seed: Passed to the server.
             n: Number of draws.
+            memory: Notes from earlier attempts.
         """
         observation = trajectory.last
         allowed = constraint(observation, self._lead) if self._constrains else None
-        prompt = prompts.chat(trajectory, guide, list_actions=not self._constrains)
+        prompt = prompts.chat(trajectory, guide, list_actions=not self._constrains, memory=memory)
         tokens = self.config.max_tokens
         if allowed is not None:
             tokens = max(tokens, longest(observation))
@@ -223,7 +228,7 @@ class Policy:
             completion = await ask(seed=seed)
         except ConstraintRefused as refusal:
             self._stop_constraining(str(refusal))
-            return await self._sample(trajectory, guide, said, temperature, seed, n)
+            return await self._sample(trajectory, guide, said, temperature, seed, n, memory)
         if allowed is None:
             return completion, False
         if self._constrains and _outside(completion, allowed):
@@ -261,7 +266,7 @@ class Policy:
         prompt = prompts.chat(trajectory, guide, list_actions=False)
         key = content_hash([prompt, actions])
         if key in self._priors:
-            return self._priors[key], Usage()
+            return self._priors[key]
         usage = Usage()
 
         async def ask(choices: Members, tokens: int) -> tuple[Position, ...]:
@@ -297,8 +302,9 @@ class Policy:
             failure.usage = usage + failure.usage
             raise
         prior = {action: found[self._lead + action] for action in actions}
-        self._remember(key, prior)
-        return prior, replace(usage, completions=len(actions))
+        usage = replace(usage, completions=len(actions))
+        self._remember(key, prior, usage)
+        return prior, usage
 
     async def _sampled_prior(
         self,
@@ -312,7 +318,7 @@ class Policy:
         messages = prompts.chat(trajectory, guide, list_actions=not self._constrains)
         key = content_hash([messages, trajectory.last.actions, k, temperature, seed])
         if seed is not None and key in self._priors:
-            return self._priors[key], Usage()
+            return self._priors[key]
         n = k if temperature > 0 else 1
         completion, _ = await self._sample(trajectory, guide, [], temperature, seed, n)
         usage = completion.usage
@@ -330,11 +336,11 @@ class Policy:
             usage += answer.usage + Usage(repairs=1)
         shares = {action: log(count / counts.total()) for action, count in counts.most_common()}
         if seed is not None:
-            self._remember(key, shares)
+            self._remember(key, shares, usage)
         return shares, usage
 
-    def _remember(self, key: str, prior: Mapping[str, float]) -> None:
-        self._priors[key] = prior
+    def _remember(self, key: str, prior: Mapping[str, float], usage: Usage) -> None:
+        self._priors[key] = prior, replace(usage, seconds=0.0)
         if len(self._priors) > CACHED_PRIORS:
             self._priors.popitem(last=False)
 

@@ -8,10 +8,10 @@ turn (a step counter, the actions of the newest state alone) may therefore stand
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from armap_agents.environment import Guide
-from armap_agents.trajectory import Observation, Trajectory
+from armap_agents.trajectory import Observation, Status, Trajectory
 
 Message = dict[str, str]
 """A chat message: ``role`` (system, user, assistant) and ``content``."""
@@ -22,9 +22,34 @@ STOP = "\n"
 _RULE = "Answer with the next action alone, on one line."
 _CUE = "Action:"
 _EPISODE = "---"
+_MEMORY = "What you noted after earlier attempts at this task:"
+_REFLECT = (
+    "That attempt was not good enough. In one or two sentences, say what went wrong and what to do "
+    "differently in the next attempt. Write the plan alone, on one line."
+)
+_ENDINGS = {
+    Status.ENDED: "The episode was over.",
+    Status.LIMIT: "No steps were left.",
+    Status.FAILED: "The attempt was cut off here.",
+}
+
+TRANSCRIPT_CHARACTERS = 6000
+"""The most characters of an attempt that a reflection reads; the earliest steps are left out."""
+
+OBSERVATION_CHARACTERS = 600
+"""The most characters of one observation or action in it."""
+
+NOTE_CHARACTERS = 400
+"""The most characters of a note."""
 
 
-def chat(trajectory: Trajectory, guide: Guide | None, *, list_actions: bool) -> list[Message]:
+def chat(
+    trajectory: Trajectory,
+    guide: Guide | None,
+    *,
+    list_actions: bool,
+    memory: Sequence[str] = (),
+) -> list[Message]:
     """Return the chat that asks for the action after `trajectory`.
 
     Worked examples stand in the system message as plain text: fewer tokens than a turn each, and
@@ -35,6 +60,7 @@ def chat(trajectory: Trajectory, guide: Guide | None, *, list_actions: bool) -> 
         guide: The environment's rules and worked examples.
         list_actions: Write each observation's valid actions below it: for servers that do not
             constrain, every time, since the prompt may only grow at its end. Examples go without.
+        memory: What was noted after earlier attempts, oldest first; it stands before the task.
     """
     parts = [guide.text, _RULE] if guide else [_RULE]
     for example in guide.examples if guide else ():
@@ -43,7 +69,64 @@ def chat(trajectory: Trajectory, guide: Guide | None, *, list_actions: bool) -> 
     if guide and guide.examples:
         parts.append(_EPISODE)
     system = {"role": "system", "content": "\n\n".join(parts)}
-    return [system, *_episode(trajectory, list_actions=list_actions)]
+    turns = _episode(trajectory, list_actions=list_actions)
+    if memory:
+        turns[0]["content"] = f"{_notes(memory)}\n\n{turns[0]['content']}"
+    return [system, *turns]
+
+
+def reflection(
+    trajectory: Trajectory, guide: Guide | None, memory: Sequence[str] = ()
+) -> list[Message]:
+    """Return the chat that asks, after an attempt that was not good enough, for a plan.
+
+    It tells what the agent saw and did, never how the environment judged it. The transcript is one
+    message, since the plan is no turn of the episode.
+
+    Args:
+        trajectory: The attempt.
+        guide: The environment's rules; its worked examples are left out.
+        memory: What was noted after earlier attempts, oldest first.
+    """
+    parts = [f"Task: {trajectory.instruction}"]
+    if memory:
+        parts.append(_notes(memory))
+    parts += [f"Your last attempt:\n{_transcript(trajectory)}", _REFLECT, "Plan:"]
+    asked = {"role": "user", "content": "\n\n".join(parts)}
+    return [{"role": "system", "content": guide.text}, asked] if guide else [asked]
+
+
+def note(text: str) -> str:
+    """Return what a policy wrote as a note: one line of at most `NOTE_CHARACTERS` characters.
+
+    A note goes into later prompts; on one line it cannot pass for a part of their structure.
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return _cut(line, NOTE_CHARACTERS)
+
+
+def _notes(memory: Sequence[str]) -> str:
+    return "\n".join([_MEMORY, *(f"- {line}" for line in memory)])
+
+
+def _transcript(trajectory: Trajectory) -> str:
+    turns = [f"Observation: {_cut(trajectory.observation.text, OBSERVATION_CHARACTERS)}"]
+    for step in trajectory.steps:
+        action = _cut(step.action, OBSERVATION_CHARACTERS)
+        seen = _cut(step.observation.text, OBSERVATION_CHARACTERS)
+        turns.append(f"{_CUE} {action}\nObservation: {seen}")
+    opening, *steps = turns
+    kept: list[str] = []
+    left = TRANSCRIPT_CHARACTERS - len(opening)
+    while steps and len(steps[-1]) < left:
+        kept.insert(0, steps.pop())
+        left -= len(kept[0]) + 1
+    missing = [f"({len(steps)} earlier steps)"] if steps else []
+    return "\n".join([opening, *missing, *kept, _ENDINGS.get(trajectory.status, "")]).rstrip()
+
+
+def _cut(text: str, characters: int) -> str:
+    return text if len(text) <= characters else text[: characters - 1] + "…"
 
 
 def _episode(trajectory: Trajectory, *, list_actions: bool) -> list[Message]:

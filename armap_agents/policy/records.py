@@ -92,7 +92,7 @@ class Proposals:
 
     Attributes:
         items: In the order in which they were drawn.
-        usage: What they cost; nothing where the state's prior was known.
+        usage: What they cost; where the state's prior was remembered, what that had cost.
     """
 
     items: tuple[Proposal, ...]

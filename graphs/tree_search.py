@@ -1,0 +1,400 @@
+"""Search with a tree as a LangGraph graph; how leaves are picked makes it MCTS or a beam.
+
+``select → expand → rollout (Send × W) → score (one batch) → backup → select | answer``, each a
+super-step, so that a history reads as the search. `expand` asks the policy for proposals where the
+search goes below a node for the first time, not before: what nobody descends to costs nothing.
+Every answer of the policy, every rollout, score and backup is in the journal before its node
+returns; a run that goes on applies the recorded backups and works from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Any, Literal
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+from langgraph.types import Overwrite, Send
+
+from armap_agents import search
+from armap_agents.graphs import closing
+from armap_agents.graphs.budget import spent_budget
+from armap_agents.graphs.context import PlannerContext, context_of
+from armap_agents.graphs.evaluating import evaluate, weight_of_values
+from armap_agents.graphs.nodes import PlannerInput, open_reward
+from armap_agents.graphs.rollout import record
+from armap_agents.graphs.runs import follow, open_journal, open_run, settings_of
+from armap_agents.graphs.tree_state import NodeJob, SearchState, prefix_of
+from armap_agents.graphs.tree_steps import cost_of, open_episode, propose, visit
+from armap_agents.graphs.tree_view import tree_view
+from armap_agents.reward.objectives import check_penalties
+from armap_agents.search import ROOT, Evaluation, Pick, Tree
+from armap_agents.trace import Journal
+from armap_agents.trajectory import Status, Task
+from armap_agents.usage import Usage
+
+HOPELESS = 3
+"""Iterations in a row in which everything failed that end a search."""
+
+
+@dataclass(frozen=True)
+class TreeSearch:
+    """A planner with a tree.
+
+    Attributes:
+        planner: Its name.
+        fields: Fields of the context that its events depend on, beside those of every rollout.
+        fixed: Settings that a fork has to keep, because values in the tree depend on them.
+        pick: (tree, context, width) → leaves to evaluate or to expand next; none ends the search.
+        below: (tree, context, node, share) → leaves to evaluate under a node that has just been
+            expanded, for which `share` picks were meant.
+        context: The context as this planner reads it.
+    """
+
+    planner: str
+    fields: tuple[str, ...]
+    fixed: tuple[str, ...]
+    pick: Callable[[Tree, PlannerContext, int], list[Pick]]
+    below: Callable[[Tree, PlannerContext, str, int], list[str]]
+    context: Callable[[PlannerContext], PlannerContext] = lambda context: context
+
+    def builder(self) -> StateGraph[Any, PlannerContext, Any, Any]:
+        """Return the planner's graph, to be compiled."""
+        builder = StateGraph(SearchState, context_schema=PlannerContext, input_schema=PlannerInput)
+        builder.add_node("begin", self.begin)
+        builder.add_node("select", self.select)
+        builder.add_node("expand", self.expand)
+        builder.add_node("rollout", self.rollout)
+        builder.add_node("score", self.score)
+        builder.add_node("backup", self.backup)
+        builder.add_node("finish", self.finish)
+        builder.add_node("review", self.review)
+        builder.add_node("answer", self.answer)
+        builder.add_edge(START, "begin")
+        builder.add_edge("begin", "select")
+        builder.add_conditional_edges("select", self.after_select, ["expand", "finish", "review"])
+        builder.add_conditional_edges("expand", self.after_expand, ["rollout", "score"])
+        builder.add_edge("rollout", "score")
+        builder.add_edge("score", "backup")
+        builder.add_conditional_edges("backup", self.after_backup, ["select", "finish", "review"])
+        builder.add_edge("finish", "review")
+        builder.add_conditional_edges("review", self.after_review, ["select", "answer"])
+        builder.add_edge("answer", END)
+        return builder
+
+    async def begin(self, state: PlannerInput, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
+        """Check the context, name the run, and look at the episode's opening."""
+        context = self.read(runtime)
+        task = Task.from_dict(state["task"])
+        check_penalties(context.objective)
+        judged = await self.judged_by(context)
+        journal = await open_run(self.planner, task, context, self.fields, **judged)
+        await open_episode(self.planner, task, context, journal, runtime.stream_writer)
+        return {
+            "task": task.to_dict(),
+            "run": journal.run,
+            "iteration": 0,
+            "tree": Overwrite(dict(search.new_tree())),
+            "outcomes": None,
+            "rewards": {},
+            "best": None,
+            "spent": Usage().to_dict(),
+            "granted": None,
+            "stopped": None,
+            "score": None,
+            "candidates": [],
+        }
+
+    async def select(self, state: SearchState, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
+        """Apply the backups that are recorded already, then pick the next leaves."""
+        context = self.read(runtime)
+        journal = await self.journal(state, context)
+        tree, patch = dict(state["tree"]), dict[str, search.Node]()
+        iteration, best = state["iteration"], state["best"]
+        spent = Usage.from_dict(state["spent"])
+        stopped = self.stopped(context, state["granted"], tree, spent, best, journal, iteration)
+        while stopped is None and (known := journal.find(f"backup/{iteration}")) is not None:
+            tree.update(known["nodes"])
+            patch.update(known["nodes"])
+            best, spent = known["best"], Usage.from_dict(known["spent"])
+            iteration += 1
+            stopped = self.stopped(context, state["granted"], tree, spent, best, journal, iteration)
+        picks = [] if stopped else self.pick(tree, context, self.width(context, spent))
+        if picks:
+            record(
+                journal,
+                runtime.stream_writer,
+                f"select/{iteration}",
+                "selection",
+                iteration=iteration,
+                picks=[pick.to_dict() for pick in picks],
+            )
+        return {
+            "run": journal.run,
+            "tree": patch,
+            "iteration": iteration,
+            "best": best,
+            "spent": spent.to_dict(),
+            "clock": time.time(),
+            "selected": [pick.leaf for pick in picks],
+            "leaves": [],
+            "outcomes": None,
+            "rewards": {},
+            "stopped": stopped or (None if picks else "nothing is left to evaluate"),
+        }
+
+    def after_select(self, state: SearchState) -> Literal["expand", "finish", "review"]:
+        """Go on while there are leaves."""
+        return "expand" if state["stopped"] is None else closing.after_search(state)
+
+    async def expand(self, state: SearchState, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
+        """Ask the policy for actions below the picked leaves that have none yet."""
+        context, task = self.read(runtime), Task.from_dict(state["task"])
+        journal = await open_journal(state["run"])
+        spent = Usage.from_dict(state["spent"])
+        shares = Counter(state["selected"])
+        bare = [node for node in shares if state["tree"][node]["status"] == Status.OPEN]
+        prefixes = {node: prefix_of(journal, task, node) for node in bare}
+        left = None if context.completions is None else context.completions - spent.completions
+        affordable = []
+        for node in bare:
+            # The root is asked about whatever it costs: without it there would be no answer.
+            cost = cost_of(prefixes[node], context.proposals)
+            if left is not None and state["granted"] is None and node != ROOT:
+                if cost > left:
+                    continue
+                left -= cost
+            affordable.append(node)
+        emit = runtime.stream_writer
+        found = await asyncio.gather(
+            *(propose(node, prefixes[node], context, journal, emit) for node in affordable)
+        )
+        tree: Tree = state["tree"]
+        outcomes = []
+        for node, (proposals, usage, error) in zip(affordable, found, strict=True):
+            spent += replace(usage, seconds=0.0)  # they overlap; `backup` reads the clock
+            if error is None:
+                tree = search.expand(tree, node, proposals)
+            else:
+                outcomes.append({"node": node, "status": Status.FAILED.value, "error": error})
+        leaves = [node for node in shares if node not in bare]
+        for node in affordable:
+            if tree[node]["children"] and not tree[node]["closed"]:
+                leaves += self.below(tree, context, node, shares[node])
+        return {
+            "tree": search.changes(state["tree"], tree),
+            "leaves": leaves,
+            "outcomes": outcomes,
+            "spent": spent.to_dict(),
+            "stopped": None if leaves or outcomes else "completions spent",
+        }
+
+    def after_expand(self, state: SearchState) -> list[Send] | Literal["score"]:
+        """Send every leaf to be evaluated, all at once."""
+        jobs = [
+            {
+                "node": leaf,
+                "run": state["run"],
+                "task": state["task"],
+                "again": state["tree"][leaf]["visits"] > 0,
+            }
+            for leaf in state["leaves"]
+        ]
+        return [Send("rollout", {"job": job}) for job in jobs] or "score"
+
+    async def rollout(self, state: NodeJob, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
+        """Take the leaf's action and, unless prefix values alone count, roll out from there."""
+        context, job = self.read(runtime), state["job"]
+        weight = weight_of_values(await open_reward(context), context.value_weight)
+        journal = await open_journal(job["run"])
+        task = Task.from_dict(job["task"])
+        outcome = await visit(
+            job["node"], task, context, journal, runtime.stream_writer, continues=weight < 1
+        )
+        if job["again"]:
+            outcome["usage"] = Usage(rollouts=1).to_dict()
+        return {"outcomes": [outcome]}
+
+    async def score(self, state: SearchState, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
+        """Ask the reward model once for everything that this iteration brought."""
+        context, task = self.read(runtime), Task.from_dict(state["task"])
+        model, journal = await open_reward(context), await open_journal(state["run"])
+        weight = weight_of_values(model, context.value_weight)
+        finished, prefixes = {}, {}
+        for outcome in state["outcomes"]:
+            node = outcome["node"]
+            if outcome["status"] == Status.FAILED or state["tree"][node]["visits"]:
+                continue
+            rollout = journal.find(f"rollout/{node}")
+            assert rollout is not None
+            if rollout["trajectory"]["status"] != Status.OPEN:
+                finished[node] = journal.load(rollout["trajectory"])
+            if outcome["status"] == Status.OPEN and weight > 0:
+                prefixes[node] = prefix_of(journal, task, node)
+        rewards = await evaluate(
+            model, context.objective, weight, finished, prefixes, journal, runtime.stream_writer
+        )
+        scored = Usage(scored=len(finished) + len(prefixes))
+        return {
+            "rewards": rewards,
+            "spent": (Usage.from_dict(state["spent"]) + scored).to_dict(),
+        }
+
+    async def backup(self, state: SearchState, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
+        """Take the evaluations into the tree, and see whether the search is over."""
+        context, journal = self.read(runtime), await open_journal(state["run"])
+        weight = weight_of_values(await open_reward(context), context.value_weight)
+        evaluations = [_evaluated(state, outcome) for outcome in state["outcomes"]]
+        rule = search.RULES[context.selection]()
+        tree = search.backup(
+            state["tree"],
+            [Evaluation(e["node"], e["status"], e["result"], e["value"]) for e in evaluations],
+            rule,
+            context.backup,
+            weight,
+        )
+        spent, took = Usage.from_dict(state["spent"]), time.time() - state["clock"]
+        seconds = round(spent.seconds + max(took, 0.0), 3)
+        spent = sum((Usage.from_dict(o.get("usage", {})) for o in state["outcomes"]), spent)
+        event = record(
+            journal,
+            runtime.stream_writer,
+            f"backup/{state['iteration']}",
+            "backup",
+            iteration=state["iteration"],
+            evaluations=evaluations,
+            nodes=search.changes(state["tree"], tree) | _grown(state, tree),
+            best=_better(state["best"], evaluations),
+            spent=replace(spent, seconds=seconds).to_dict(),
+        )
+        iteration, best = state["iteration"] + 1, event["best"]
+        spent = Usage.from_dict(event["spent"])
+        stopped = state["stopped"] or self.stopped(
+            context, state["granted"], tree, spent, best, journal, iteration
+        )
+        return {
+            "tree": event["nodes"],
+            "iteration": iteration,
+            "best": best,
+            "spent": event["spent"],
+            "stopped": stopped,
+            "tree_view": tree_view(tree, best and best["node"]),
+        }
+
+    def after_backup(self, state: SearchState) -> Literal["select", "finish", "review"]:
+        """Search on until something stops it."""
+        return "select" if state["stopped"] is None else closing.after_search(state)
+
+    async def finish(self, state: SearchState, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
+        """Roll out from the most valuable state where nothing has been finished."""
+        return await closing.finish(state, self.read(runtime), runtime.stream_writer)
+
+    async def review(self, state: SearchState, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
+        """Let a person approve the answer, edit it, or ask for more."""
+        return await closing.review(state, self.read(runtime), runtime.stream_writer)
+
+    def after_review(self, state: SearchState) -> Literal["select", "answer"]:
+        """Search on where a person asked for it."""
+        return "select" if state["stopped"] is None else "answer"
+
+    async def answer(self, state: SearchState, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
+        """Hand out the finished trajectory with the best objective, and what the run cost."""
+        return await closing.answer(state, runtime.stream_writer)
+
+    def read(self, runtime: Runtime[PlannerContext]) -> PlannerContext:
+        """Return the run's context as this planner reads it."""
+        return self.context(context_of(runtime))
+
+    async def judged_by(self, context: PlannerContext) -> dict[str, Any]:
+        """Return the settings that say what values mean: the reward model and λ."""
+        model = await open_reward(context)
+        weight = weight_of_values(model, context.value_weight)
+        return {"reward": model.fingerprint, "value_weight": weight}
+
+    async def journal(self, state: SearchState, context: PlannerContext) -> Journal:
+        """Return the journal to go on in: the run's, or a fork's where the context changed."""
+        task, judged = Task.from_dict(state["task"]), await self.judged_by(context)
+        settings = settings_of(task, context, self.fields, **judged)
+        upto = f"backup/{state['iteration'] - 1}" if state["iteration"] else "opening"
+        fixed = ("environment_options", "max_steps", "reward", "value_weight", *self.fixed)
+        return await follow(state["run"], upto, self.planner, context, settings, fixed)
+
+    def width(self, context: PlannerContext, spent: Usage) -> int:
+        """Return how many leaves the next iteration may evaluate."""
+        if context.rollouts is None:
+            return context.parallel
+        return max(1, min(context.parallel, context.rollouts - spent.rollouts))
+
+    def stopped(
+        self,
+        context: PlannerContext,
+        granted: int | None,
+        tree: Tree,
+        spent: Usage,
+        best: dict[str, Any] | None,
+        journal: Journal,
+        iteration: int,
+    ) -> str | None:
+        """Return why the search is over, None while it is not."""
+        enough = inf if context.stop_objective is None else context.stop_objective
+        if granted is not None:
+            if spent.rollouts >= granted:
+                return f"{granted} rollouts spent, as asked for"
+        elif budget := spent_budget(context, spent):
+            return f"{budget.replace('_', ' ')} spent"
+        elif best and best["objective"] >= enough:
+            return f"objective {best['objective']:.3f} ≥ {enough:g}"
+        if tree[ROOT]["closed"]:
+            return "nothing is left to evaluate"
+        newest = [journal.find(f"backup/{iteration - 1 - k}") for k in range(HOPELESS)]
+        if all(
+            event and all(e["status"] == Status.FAILED for e in event["evaluations"])
+            for event in newest
+        ):
+            return f"everything failed in {HOPELESS} iterations"
+        return None
+
+
+def _evaluated(state: SearchState, outcome: dict[str, Any]) -> dict[str, Any]:
+    """Return an outcome with what the reward model said of it."""
+    node = state["tree"][outcome["node"]]
+    reward = state["rewards"].get(outcome["node"])
+    if reward is None:  # it failed, or was evaluated before
+        again = outcome["status"] != Status.FAILED
+        reward = {
+            "score": None,
+            "objective": None,
+            "value": node["value"] if again else None,
+            "result": node["result"] if again else None,
+        }
+    keys = ("node", "trajectory", "status", "error")
+    return {key: outcome.get(key) for key in keys} | reward
+
+
+def _better(
+    best: dict[str, Any] | None, evaluations: list[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """Return the finished trajectory with the best objective, the earliest on ties."""
+    for found in evaluations:
+        if found["objective"] is None:
+            continue
+        if best is None or found["objective"] > best["objective"]:
+            best = {key: found[key] for key in ("node", "trajectory", "score", "objective")}
+    return best
+
+
+def _grown(state: SearchState, tree: Tree) -> dict[str, search.Node]:
+    """Return what `expand` changed in this iteration, as it is now."""
+    touched = set[str]()
+    for node in state["selected"]:
+        touched.update(search.children(tree, node))
+        at: str | None = node
+        while at is not None:
+            touched.add(at)
+            at = tree[at]["parent"]
+    return {node: tree[node] for node in touched}

@@ -1,0 +1,144 @@
+"""What a search does in the world: look at the opening, ask for proposals, evaluate a leaf."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from armap_agents.environment import Guide, make_environment
+from armap_agents.errors import ArmapError, ConfigurationError
+from armap_agents.graphs.context import PlannerContext
+from armap_agents.graphs.nodes import open_policy
+from armap_agents.graphs.rollout import Emit, Rollout, derive_seed, record, roll_out
+from armap_agents.graphs.tree_state import Outcome, action_of, depth_of, prefix_of
+from armap_agents.policy import PolicyFailure
+from armap_agents.resources import current
+from armap_agents.search.tree import merged
+from armap_agents.trace import Journal
+from armap_agents.trajectory import Status, Task, Trajectory
+from armap_agents.usage import Usage
+
+
+def step_limit(task: Task, context: PlannerContext) -> int:
+    """Return the most actions of an episode: the lower of the task's limit and the context's."""
+    return min(context.max_steps, task.max_steps or context.max_steps)
+
+
+async def open_episode(
+    planner: str, task: Task, context: PlannerContext, journal: Journal, emit: Emit
+) -> None:
+    """Make sure that the environment can be restored, and that its opening is recorded.
+
+    Raises:
+        ConfigurationError: It cannot be restored.
+    """
+    environment = await asyncio.to_thread(
+        make_environment, task.environment, **context.environment_options
+    )
+    await environment.close()
+    if not getattr(environment, "restorable", True):
+        raise ConfigurationError(
+            f"{planner} has to restore states and environment {task.environment!r} cannot: use "
+            "greedy, sampling, best_of_n or reflexion"
+        )
+    if journal.find("opening") is not None:
+        return
+    pool = await current().pool(task.environment, context.environment_options)
+    async with pool.lease(task, seconds=context.rollout_seconds) as lease:
+        opening = Trajectory(task, lease.instruction, lease.opening)
+    stored = await journal.store(opening)
+    kept = {key: stored[key] for key in ("instruction", "observation")}
+    record(journal, emit, "opening", "opening", **kept)
+
+
+async def _guide(task: Task, context: PlannerContext) -> Guide | None:
+    """Return what the policy is told about the environment."""
+    resources = current()
+
+    async def look() -> Guide | None:
+        pool = await resources.pool(task.environment, context.environment_options)
+        async with pool.lease(task, seconds=context.rollout_seconds) as lease:
+            return lease.guide
+
+    options = json.dumps(context.environment_options, sort_keys=True)
+    return await resources.get(("guide", task.environment, options), look)
+
+
+def cost_of(prefix: Trajectory, k: int) -> int:
+    """Return how many completions `k` proposals after `prefix` count, at most."""
+    listed, templates = prefix.last.actions, prefix.last.templates
+    return k if listed is None or templates else len(listed)
+
+
+async def propose(
+    node: str, prefix: Trajectory, context: PlannerContext, journal: Journal, emit: Emit
+) -> tuple[list[tuple[str, float]], Usage, str | None]:
+    """Return the policy's proposals at a node with their priors, the costs, and what failed."""
+    known = journal.find(f"expand/{node}")
+    if known is None:
+        policy, task = await open_policy(context), prefix.task
+        try:
+            found = await policy.propose(
+                prefix,
+                context.proposals,
+                guide=await _guide(task, context),
+                temperature=context.temperature,
+                seed=derive_seed(context.seed, task.environment, task.id, prefix.actions),
+            )
+        except PolicyFailure as failure:
+            return [], failure.usage, str(failure)
+        except ArmapError as error:
+            return [], Usage(failures=1), str(error)
+        priors = merged([(proposal.action, proposal.prior) for proposal in found.items])
+        known = record(
+            journal,
+            emit,
+            f"expand/{node}",
+            "proposals",
+            node=node,
+            items=[{"action": action, "prior": prior} for action, prior in priors.items()],
+            usage=found.usage.to_dict(),
+        )
+    usage = Usage.from_dict(known["usage"])
+    return [(item["action"], item["prior"]) for item in known["items"]], usage, None
+
+
+async def visit(
+    node: str,
+    task: Task,
+    context: PlannerContext,
+    journal: Journal,
+    emit: Emit,
+    *,
+    continues: bool,
+) -> Outcome:
+    """Take the action of a proposed node, and let the policy act on from there, greedily.
+
+    What comes out depends on the actions that lead to the node and on the seed, not on when or
+    beside what it was evaluated. A node that the journal knows costs nothing again.
+    """
+    action = action_of(journal, node)
+    prefix = prefix_of(journal, task, node.rpartition(".")[0])
+    job = Rollout(
+        id=f"rollout/{node}",
+        task=task,
+        seed=derive_seed(context.seed, task.environment, task.id, [*prefix.actions, action]),
+        temperature=0.0,
+        max_steps=step_limit(task, context),
+        seconds=context.rollout_seconds,
+        prefix=prefix,
+        actions=(action,),
+        continues=continues,
+    )
+    pool = await current().pool(task.environment, context.environment_options)
+    found = await roll_out(job, pool, await open_policy(context), journal, emit)
+    trajectory = found["trajectory"]
+    over = len(trajectory["steps"]) == depth_of(node)
+    failed = trajectory["status"] == Status.FAILED
+    return {
+        "node": node,
+        "trajectory": trajectory["id"],
+        "status": trajectory["status"] if over or failed else Status.OPEN.value,
+        "error": trajectory["error"],
+        "usage": found["usage"],
+    }
