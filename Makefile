@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUNS ?= runs
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: run test slow lint types check setup results-plumbing results-learning bench
+.PHONY: run test slow lint types check setup results-plumbing results-learning results-search bench
 
 setup: $(VENV)/.ready
 
@@ -46,6 +46,18 @@ results-plumbing: results-learning
 	$(BIN)/armap serve policy -- $(BIN)/armap evaluate game24 --split test --planner sampling,best_of_n \
 	    --n 32 --seed $(COMMA_SEEDS) --concurrency 2 --out $(STUDY)/plumbing \
 	    --reward '$(STUDY)/learning/seed-{seed}/fraction-1/reward'
+
+# The first planner is the one that all others are compared with.
+SEARCH_PLANNERS ?= mcts[completions=96;rollouts=null],mcts[completions=96;rollouts=null;value_weight=0],beam[completions=96;rollouts=null],reflexion[completions=96;rollouts=null],best_of_n[n=32],sampling[n=32]
+UNIFORM_PLANNERS ?= mcts[completions=96;rollouts=null],beam[completions=96;rollouts=null],best_of_n[n=32],sampling[n=32]
+
+results-search: results-learning
+	$(BIN)/armap serve policy -- $(BIN)/armap evaluate game24 --split test --planner '$(SEARCH_PLANNERS)' \
+	    --seed $(COMMA_SEEDS) --concurrency 2 --out $(STUDY)/search/policy \
+	    --reward '$(STUDY)/learning/seed-{seed}/fraction-1/reward'
+	$(BIN)/python benchmarks/uniform.py --planner '$(UNIFORM_PLANNERS)' --seeds $(COMMA_SEEDS) \
+	    --out $(STUDY)/search/uniform --reward '$(STUDY)/learning/seed-{seed}/fraction-1/reward'
+	$(BIN)/python benchmarks/compare.py $(STUDY)/search/policy $(STUDY)/search/uniform
 
 bench: setup
 	$(BIN)/python benchmarks/concurrency.py

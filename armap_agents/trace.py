@@ -21,7 +21,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -135,6 +135,10 @@ class Journal:
             file.write(json.dumps(event, ensure_ascii=False) + "\n")
         self._events[event["id"]] = event
 
+    def events(self) -> list[dict[str, Any]]:
+        """Return every event, in order."""
+        return list(self._events.values())
+
     async def fork(self, run: str, upto: str, **data: Any) -> Journal:
         """Open a new run that shares this one's beginning.
 
@@ -148,9 +152,28 @@ class Journal:
         """
         if upto not in self._events:
             raise ConfigurationError(f"run {self.run} has no event {upto!r} to fork from")
-        return await asyncio.to_thread(self._fork, run, upto, data)
+        events = [event for event in self._events.values() if event["id"] != "run"]
+        last = next((k for k, event in enumerate(events) if event["id"] == upto), -1)
+        first = data | {"parent": {"run": self.run, "event": upto}}
+        return await asyncio.to_thread(self._copy, run, events[: last + 1], first)
 
-    def _fork(self, run: str, upto: str, data: dict[str, Any]) -> Journal:
+    async def take_over(self, run: str, kinds: Set[str]) -> Journal:
+        """Open a new run with this one's settings that has its events of some kinds already.
+
+        Args:
+            run: Its name; none of that name may exist.
+            kinds: Kinds of the events.
+
+        Raises:
+            ConfigurationError: There is such a run already.
+        """
+        own = self._events["run"]
+        first = {key: own[key] for key in own if key not in ("id", "kind", "time")}
+        first["parent"] = {"run": self.run, "event": None}
+        events = [event for event in self._events.values() if event["kind"] in kinds]
+        return await asyncio.to_thread(self._copy, run, events, first)
+
+    def _copy(self, run: str, events: list[dict[str, Any]], first: dict[str, Any]) -> Journal:
         folder = self.folder.parent / run
         if folder.exists():
             raise ConfigurationError(f"run {run} exists: choose another name")
@@ -158,12 +181,9 @@ class Journal:
         for sha256 in self._stored:
             shutil.copy2(self.folder / "blobs" / sha256, folder / "blobs" / sha256)
         child._stored = set(self._stored)
-        child.record("run", "run", parent={"run": self.run, "event": upto}, **data)
-        for event in self._events.values():
-            if event["id"] != "run":
-                child._append(event)
-            if event["id"] == upto:
-                break
+        child.record("run", "run", **first)
+        for event in events:
+            child._append(event)
         return child
 
     async def store(self, trajectory: Trajectory) -> dict[str, Any]:

@@ -5,6 +5,8 @@ planners, candidates and selectors are exactly those of `armap evaluate`, withou
 
     python benchmarks/uniform.py --reward 'runs/results/learning/seed-{seed}/fraction-1/reward' \
         --out runs/results/uniform
+
+`benchmarks/compare.py` puts its rows beside those of a policy.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Annotated
 import typer
 
 from armap_agents.cli.evaluate import evaluate_spec, parse_seeds, parse_tasks, show
-from armap_agents.cli.planners import run_planner
+from armap_agents.cli.planners import parse_planners, run_planner
 from armap_agents.environment import make_environment
 from armap_agents.evaluation import RunSpec, Summary
 from armap_agents.testing import scripted_policy
@@ -24,22 +26,10 @@ from armap_agents.testing import scripted_policy
 MODEL = "uniform"
 
 
-async def _evaluate(
-    out: Path, reward: str, environment: str, split: str, tasks: list[str], seeds: list[int], n: int
-) -> Summary:
+async def _evaluate(spec: RunSpec, out: Path) -> Summary:
     async with scripted_policy(models=(MODEL,)) as server:
-        spec = RunSpec(
-            environment=environment,
-            split=split,
-            tasks=tuple(tasks),
-            planners=("sampling", "best_of_n"),
-            seeds=tuple(seeds),
-            n=n,
-            policy_url=server.url,
-            policy_model=MODEL,
-            reward=reward,
-        )
-        return await evaluate_spec(spec, out, run_planner)
+        here = spec.model_copy(update={"policy_url": server.url, "policy_model": MODEL})
+        return await evaluate_spec(here, out, run_planner)
 
 
 def main(
@@ -49,14 +39,25 @@ def main(
     split: Annotated[str, typer.Option(help="Split of the tasks.")] = "test",
     tasks: Annotated[str | None, typer.Option(help="Ids and ranges; default: all.")] = None,
     seeds: Annotated[str, typer.Option(help="Separated by commas.")] = "0,1,2",
+    planner: Annotated[
+        str, typer.Option(help="Planners, as for `armap evaluate`.")
+    ] = "sampling,best_of_n",
     n: Annotated[int, typer.Option("--n", min=1, help="Rollouts per task.")] = 32,
 ) -> None:
-    """Evaluate sampling and Best-of-N with uniform actions."""
+    """Evaluate planners with uniform actions."""
     known = [task.id for task in make_environment(environment).tasks(split)]
-    chosen = parse_tasks(tasks, known)
-    show(
-        asyncio.run(_evaluate(out, reward, environment, split, chosen, parse_seeds(seeds), n)), out
+    spec = RunSpec.from_dict(
+        {
+            "environment": environment,
+            "split": split,
+            "tasks": parse_tasks(tasks, known),
+            "planners": parse_planners(planner),
+            "seeds": parse_seeds(seeds),
+            "n": n,
+            "reward": reward,
+        }
     )
+    show(asyncio.run(_evaluate(spec, out)), out)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from armap_agents.resources import current
 from armap_agents.trajectory import Task, Trajectory
 from armap_agents.usage import Usage
 
-NOTE_TOKENS = 128
-"""Tokens written for a note at most."""
+NOTE_TOKENS = 96
+"""Tokens written for a note at most: what `prompts.note` keeps, and hardly more."""
 
 _log = logging.getLogger(__name__)
 

@@ -34,6 +34,7 @@ from armap_agents.graphs.tree_steps import cost_of, open_episode, propose, visit
 from armap_agents.graphs.tree_view import tree_view
 from armap_agents.reward.objectives import check_penalties
 from armap_agents.search import ROOT, Evaluation, Pick, Tree
+from armap_agents.search.tree import close
 from armap_agents.trace import Journal
 from armap_agents.trajectory import Status, Task
 from armap_agents.usage import Usage
@@ -124,7 +125,9 @@ class TreeSearch:
             best, spent = known["best"], Usage.from_dict(known["spent"])
             iteration += 1
             stopped = self.stopped(context, state["granted"], tree, spent, best, journal, iteration)
-        picks = [] if stopped else self.pick(tree, context, self.width(context, spent))
+        picks: list[Pick] = []
+        if stopped is None:
+            picks, stopped = self.picked(state, context, tree, spent, journal)
         if picks:
             record(
                 journal,
@@ -145,7 +148,7 @@ class TreeSearch:
             "leaves": [],
             "outcomes": None,
             "rewards": {},
-            "stopped": stopped or (None if picks else "nothing is left to evaluate"),
+            "stopped": stopped,
         }
 
     def after_select(self, state: SearchState) -> Literal["expand", "finish", "review"]:
@@ -159,31 +162,23 @@ class TreeSearch:
         spent = Usage.from_dict(state["spent"])
         shares = Counter(state["selected"])
         bare = [node for node in shares if state["tree"][node]["status"] == Status.OPEN]
-        prefixes = {node: prefix_of(journal, task, node) for node in bare}
-        left = None if context.completions is None else context.completions - spent.completions
-        affordable = []
-        for node in bare:
-            # The root is asked about whatever it costs: without it there would be no answer.
-            cost = cost_of(prefixes[node], context.proposals)
-            if left is not None and state["granted"] is None and node != ROOT:
-                if cost > left:
-                    continue
-                left -= cost
-            affordable.append(node)
         emit = runtime.stream_writer
         found = await asyncio.gather(
-            *(propose(node, prefixes[node], context, journal, emit) for node in affordable)
+            *(
+                propose(node, prefix_of(journal, task, node), context, journal, emit)
+                for node in bare
+            )
         )
         tree: Tree = state["tree"]
         outcomes = []
-        for node, (proposals, usage, error) in zip(affordable, found, strict=True):
+        for node, (proposals, usage, error) in zip(bare, found, strict=True):
             spent += replace(usage, seconds=0.0)  # they overlap; `backup` reads the clock
             if error is None:
                 tree = search.expand(tree, node, proposals)
             else:
                 outcomes.append({"node": node, "status": Status.FAILED.value, "error": error})
         leaves = [node for node in shares if node not in bare]
-        for node in affordable:
+        for node in bare:
             if tree[node]["children"] and not tree[node]["closed"]:
                 leaves += self.below(tree, context, node, shares[node])
         return {
@@ -191,7 +186,6 @@ class TreeSearch:
             "leaves": leaves,
             "outcomes": outcomes,
             "spent": spent.to_dict(),
-            "stopped": None if leaves or outcomes else "completions spent",
         }
 
     def after_expand(self, state: SearchState) -> list[Send] | Literal["score"]:
@@ -323,6 +317,39 @@ class TreeSearch:
         upto = f"backup/{state['iteration'] - 1}" if state["iteration"] else "opening"
         fixed = ("environment_options", "max_steps", "reward", "value_weight", *self.fixed)
         return await follow(state["run"], upto, self.planner, context, settings, fixed)
+
+    def picked(
+        self,
+        state: SearchState,
+        context: PlannerContext,
+        tree: Tree,
+        spent: Usage,
+        journal: Journal,
+    ) -> tuple[list[Pick], str | None]:
+        """Return the next leaves, or why there are none.
+
+        Where completions are a budget, a leaf that they no longer suffice to expand is passed over.
+        The root is not: without its proposals there would be no answer at all.
+        """
+        task, width = Task.from_dict(state["task"]), self.width(context, spent)
+        bounded = context.completions is not None and state["granted"] is None
+        left = (context.completions or 0) - spent.completions
+        passed_over = False
+        while picks := self.pick(tree, context, width):
+            bare = {p.leaf for p in picks if tree[p.leaf]["status"] == Status.OPEN} - {ROOT}
+            if not bounded or not bare:
+                return picks, None
+            costs = {n: cost_of(prefix_of(journal, task, n), context.proposals) for n in bare}
+            dear = [node for node in bare if costs[node] > left]
+            if not dear and sum(costs.values()) <= left:
+                return picks, None
+            if dear:
+                passed_over = True
+                for node in dear:
+                    tree = close(tree, node)
+            else:
+                width -= 1
+        return [], "completions spent" if passed_over else "nothing is left to evaluate"
 
     def width(self, context: PlannerContext, spent: Usage) -> int:
         """Return how many leaves the next iteration may evaluate."""

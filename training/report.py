@@ -69,7 +69,8 @@ def calibration(kept: Examples, scores: Mapping[int, float]) -> dict[str, float]
     longest = max(pair[2] for pair in kept.pairs)
     pairs = [p for p in kept.pairs if p[2] == longest and {p[0], p[1]} <= scores.keys()]
     n = len(pairs)
-    s = torch.tensor([scores[row] for side in (0, 1) for row in (p[side] for p in pairs)]).double()
+    found = [scores[p[0]] for p in pairs] + [scores[p[1]] for p in pairs]
+    s = torch.tensor(found, dtype=torch.float64)
     high, low = (n + 1) / (n + 2), 1 / (n + 2)
     targets = torch.tensor([high] * n + [low] * n).double()
     center, spread = s.mean(), s.std().clamp_min(1e-6)

@@ -12,7 +12,18 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from armap_agents.cli import demo, doctor, evaluate, generate, models, plan, serve, tasks, train
+from armap_agents.cli import (
+    demo,
+    doctor,
+    evaluate,
+    generate,
+    models,
+    plan,
+    serve,
+    tasks,
+    trace,
+    train,
+)
 from armap_agents.errors import ArmapError
 
 app = typer.Typer(
@@ -24,6 +35,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("tasks")(tasks.tasks)
 app.command("plan")(plan.plan)
+app.command("trace")(trace.trace)
 app.command("generate")(generate.generate)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)

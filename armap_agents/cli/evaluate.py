@@ -26,17 +26,19 @@ from armap_agents.cli.options import (
     parse_weights,
 )
 from armap_agents.cli.planners import (
-    planner_context,
+    needs_reward,
+    parse_planners,
     planner_graph,
     reward_of,
     run_planner,
+    variant_context,
 )
 from armap_agents.environment import make_environment
 from armap_agents.errors import ConfigurationError
 from armap_agents.evaluation import Cosine, rescore
 from armap_agents.evaluation.runner import RunFunction
 from armap_agents.evaluation.runner import evaluate as run_tasks
-from armap_agents.evaluation.spec import RunSpec
+from armap_agents.evaluation.spec import RunSpec, planner_of
 from armap_agents.evaluation.summary import BEST_OF_N, Summary
 from armap_agents.evaluation.table import print_summary
 from armap_agents.resources import resources
@@ -55,7 +57,11 @@ def evaluate(
         typer.Option(help="Task ids and ranges of them, such as 901-920,950; default: all."),
     ] = None,
     planner: Annotated[
-        str, typer.Option(help="Planners, separated by commas.")
+        str,
+        typer.Option(
+            help="Planners, separated by commas; options of one alone stand in brackets: "
+            "mcts\\[completions=96]."
+        ),
     ] = "greedy,sampling,best_of_n",
     n: Annotated[int, typer.Option("--n", min=1, help="Rollouts per task.")] = 16,
     temperature: Annotated[float, typer.Option(min=0, help="Of the policy.")] = 0.7,
@@ -79,7 +85,7 @@ def evaluate(
             "environment_options": options,
             "split": split,
             "tasks": parse_tasks(tasks, known),
-            "planners": planner.split(","),
+            "planners": parse_planners(planner),
             "seeds": parse_seeds(seed),
             "n": n,
             "temperature": temperature,
@@ -107,18 +113,10 @@ async def evaluate_spec(
     """
     from armap_agents.graphs.nodes import open_policy, open_reward
 
-    for name in spec.planners:
-        planner_graph(name)
-    context = planner_context(
-        {
-            "policy_url": spec.policy_url,
-            "policy_model": spec.policy_model,
-            "policy_api_key_env": spec.policy_api_key_env,
-            "policy_style": spec.policy_style,
-            "reward": spec.reward,
-            **spec.limits,
-        }
-    )
+    for label in spec.planners:
+        planner_graph(planner_of(label))
+        variant_context(spec, label, spec.seeds[0])
+    context = variant_context(spec, spec.planners[0], spec.seeds[0])
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -128,7 +126,7 @@ async def evaluate_spec(
     async with resources(runs=out / "runs"):
         identity: dict[str, Any] = {}
         await (await open_policy(context)).check()
-        if BEST_OF_N in spec.planners:
+        if any(map(needs_reward, spec.planners)):
             names = {reward_of(spec, seed) for seed in spec.seeds}
             models = [
                 await open_reward(context.model_copy(update={"reward": name}))
@@ -146,7 +144,8 @@ async def evaluate_spec(
             summary = await run_tasks(
                 spec, out, run, concurrency=concurrency, progress=report, identity=identity
             )
-        if BEST_OF_N in spec.planners and is_pulled(UNTRAINED) and find_spec("torch"):
+        picked = BEST_OF_N in map(planner_of, spec.planners)
+        if picked and is_pulled(UNTRAINED) and find_spec("torch"):
             from armap_agents.reward.untrained import UntrainedEncoder
 
             encoder = await asyncio.to_thread(UntrainedEncoder, UNTRAINED)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from armap_agents.cli.options import (
-    EnvironmentName,
     EnvironmentOptions,
     Objective,
     PolicyApiKeyEnv,
@@ -20,28 +16,57 @@ from armap_agents.cli.options import (
     PolicyStyle,
     PolicyUrl,
     Reward,
-    Seed,
     parse_pairs,
     parse_weights,
 )
-from armap_agents.cli.planners import planner_context, planner_graph
+from armap_agents.cli.planners import PLANNERS, parse_variant, planner_context, planner_graph
+from armap_agents.cli.planning import plan_task, recorded_run, replay_run, show
 from armap_agents.environment import find_task, make_environment
-from armap_agents.resources import resources
-
-if TYPE_CHECKING:
-    from armap_agents.graphs.context import PlannerContext
+from armap_agents.errors import ConfigurationError
 
 
 def plan(
-    environment: EnvironmentName,
-    task: Annotated[str, typer.Argument(metavar="TASK", help="Task id; see `armap tasks`.")],
-    planner: Annotated[str, typer.Option(help="greedy, sampling or best_of_n.")] = "best_of_n",
+    environment: Annotated[
+        str | None, typer.Argument(metavar="ENV", help="Registered environment, such as game24.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Argument(metavar="TASK", help="Task id; see `armap tasks`.")
+    ] = None,
+    planner: Annotated[
+        str, typer.Option(help=f"{', '.join(PLANNERS)}; options may follow: mcts[seconds=60].")
+    ] = "best_of_n",
     split: Annotated[
         str, typer.Option(help="Splits to look for the task in, separated by commas.")
     ] = "test,dev,train",
-    n: Annotated[int, typer.Option("--n", min=1, help="Rollouts.")] = 16,
-    temperature: Annotated[float, typer.Option(min=0, help="Of the policy.")] = 0.7,
-    seed: Seed = 0,
+    n: Annotated[
+        int | None, typer.Option("--n", help="Draws of sampling and Best-of-N; default 16.")
+    ] = None,
+    rollouts: Annotated[
+        int | None, typer.Option(help="Budget of mcts and reflexion; default 32.")
+    ] = None,
+    completions: Annotated[
+        int | None, typer.Option(help="Budget of sampled completions; default none.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Budget of time; default none.")] = None,
+    parallel: Annotated[
+        int | None, typer.Option(help="Leaves that mcts evaluates at once; default 8.")
+    ] = None,
+    selection: Annotated[
+        str | None, typer.Option(help="uct, puct or armap (the paper's); default puct.")
+    ] = None,
+    exploration: Annotated[
+        float | None, typer.Option(help="Constant of its bonus; default: the rule's.")
+    ] = None,
+    proposals: Annotated[
+        int | None, typer.Option(help="Actions proposed at a node; default 10.")
+    ] = None,
+    value_weight: Annotated[
+        float | None,
+        typer.Option(help="λ of prefix values, 0 to 1; default 0.5 where the model has them."),
+    ] = None,
+    width: Annotated[int | None, typer.Option(help="Of the beam; default 5.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of the policy; default 0.7.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every draw; default 0.")] = None,
     reward: Reward = None,
     objective: Objective = [],  # noqa: B006 - typer copies defaults
     policy_url: PolicyUrl = None,
@@ -49,69 +74,62 @@ def plan(
     policy_api_key_env: PolicyApiKeyEnv = None,
     policy_style: PolicyStyle = "chat",
     run: Annotated[str | None, typer.Option(help="Name of the run; default: a new one.")] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Go on with a run that was interrupted.")
+    ] = None,
+    replay: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Run again from the recorded answers.")
+    ] = None,
     e: EnvironmentOptions = [],  # noqa: B006 - typer copies defaults
 ) -> None:
-    """Plan one task and show the answer."""
-    context = planner_context(
-        {
-            "environment_options": parse_pairs(e),
-            "policy_url": policy_url,
-            "policy_model": policy_model,
-            "policy_api_key_env": policy_api_key_env,
-            "policy_style": policy_style,
-            "reward": reward,
-            "objective": parse_weights(objective),
-            "n": n,
-            "temperature": temperature,
-            "seed": seed,
-            "run": run,
-        }
-    )
-    found = find_task(
-        make_environment(environment, **context.environment_options), task, split.split(",")
-    )
-    out = asyncio.run(_run(planner, {"task": found.to_dict()}, context))
-    _show(out)
-
-
-async def _run(planner: str, inputs: dict[str, Any], context: PlannerContext) -> dict[str, Any]:
-    from armap_agents.graphs.nodes import open_policy
-
-    graph = planner_graph(planner)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    state: dict[str, Any] = {}
-    total = 1 if planner == "greedy" else context.n
-    async with resources():
-        await (await open_policy(context)).check()
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            bar = progress.add_task("rollouts", total=total)
-            stream: Any = graph.astream(inputs, context=context, stream_mode=["updates", "values"])
-            async for mode, event in stream:
-                if mode == "values":
-                    state = event
-                elif "rollout" in event:
-                    progress.advance(bar)
-    return state
-
-
-def _show(out: dict[str, Any]) -> None:
-    trajectory, usage = out["trajectory"], out["usage"]
-    console = Console()
-    console.print(f"[bold]{escape(trajectory['instruction'])}[/]")
-    table = Table("step", "action", "observation")
-    table.add_row("0", "", escape(trajectory["observation"]["text"]))
-    for k, step in enumerate(trajectory["steps"], 1):
-        table.add_row(str(k), escape(step["action"]), escape(step["observation"]["text"]))
-    console.print(table)
-    failed = sum(c["trajectory"]["status"] == "failed" for c in out["candidates"])
-    score = "" if out["score"] is None else f"reward {out['score']:.3f}, "
-    console.print(
-        f"{score}{len(out['candidates'])} rollouts ({failed} failed), "
-        f"{usage['completions']} completions, "
-        f"{usage['prompt_tokens'] + usage['completion_tokens']} tokens; run {out['run']}"
-    )
+    """Plan one task and show the answer; Ctrl-C finishes the step under way, --resume goes on."""
+    options = {
+        "policy_url": policy_url,
+        "policy_model": policy_model,
+        "policy_api_key_env": policy_api_key_env,
+        "reward": reward,
+        "objective": parse_weights(objective) or None,
+        "n": n,
+        "rollouts": rollouts,
+        "completions": completions,
+        "seconds": seconds,
+        "parallel": parallel,
+        "selection": selection,
+        "exploration": exploration,
+        "proposals": proposals,
+        "value_weight": value_weight,
+        "width": width,
+        "temperature": temperature,
+        "seed": seed,
+    }
+    given = {key: value for key, value in options.items() if value is not None}
+    if replay is not None:
+        console = Console(stderr=True)
+        out, compared = asyncio.run(replay_run(replay))
+        show(out)
+        console.print(compared, highlight=False)
+        return
+    if resume is not None:
+        name, found, recorded = recorded_run(resume)
+        # What was recorded stands; what is asked for now has the last word.
+        context = planner_context(recorded | given | {"run": resume})
+    elif environment is None or task is None:
+        raise ConfigurationError(
+            "say what to plan: `armap plan ENV TASK`, or `armap plan --resume RUN`"
+        )
+    else:
+        name, own = parse_variant(planner)
+        planner_graph(name)
+        context = planner_context(
+            given
+            | own
+            | {
+                "environment_options": parse_pairs(e),
+                "policy_style": policy_style,
+                "run": run,
+            }
+        )
+        found = find_task(
+            make_environment(environment, **context.environment_options), task, split.split(",")
+        ).to_dict()
+    show(asyncio.run(plan_task(name, found, context)))

@@ -1,28 +1,53 @@
-"""The planners by name, and the function that runs one for an evaluation."""
+"""The planners by name, their variants, and the function that runs one for an evaluation.
+
+A variant is a planner with options of its own, written ``name[key=value;key=value]``: values that
+are JSON are taken as JSON, others as text. That label is all there is to it: it is parsed where a
+planner is run, and stands in every result.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib import import_module
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from armap_agents.cli.options import parse_pairs
 from armap_agents.errors import ConfigurationError
-from armap_agents.evaluation.spec import RunSpec
+from armap_agents.evaluation.spec import RunSpec, planner_of
 from armap_agents.resources import resources
 from armap_agents.trace import run_name
-from armap_agents.trajectory import Task
+from armap_agents.trajectory import Task, content_hash
 
 if TYPE_CHECKING:  # langgraph takes seconds to import, which `armap --help` should not
     from langgraph.graph.state import CompiledStateGraph
 
     from armap_agents.graphs.context import PlannerContext
 
-PLANNERS = ("greedy", "sampling", "best_of_n")
+PLANNERS = ("greedy", "sampling", "best_of_n", "reflexion", "beam", "mcts")
+
+_WITHOUT_REWARD = frozenset({"greedy", "sampling"})
 
 _INDEPENDENT_DRAWS = frozenset({"sampling", "best_of_n"})
 """Planners that draw the same rollouts from the same seed, and so may share one run."""
+
+_OF_THE_EVALUATION = frozenset(
+    {
+        "policy_url",
+        "policy_model",
+        "policy_api_key_env",
+        "policy_style",
+        "environment_options",
+        "reward",
+        "seed",
+        "run",
+        "review",
+    }
+)
+"""Options that all planners of an evaluation share, or that make no sense in one."""
 
 
 def planner_graph(name: str) -> CompiledStateGraph[Any, PlannerContext, Any, Any]:
@@ -45,14 +70,56 @@ def planner_context(options: Mapping[str, Any]) -> PlannerContext:
     Raises:
         ConfigurationError: An option is unknown or out of bounds; one line says which.
     """
+    return _context({key: value for key, value in options.items() if value is not None})
+
+
+def _context(options: Mapping[str, Any]) -> PlannerContext:
     from armap_agents.graphs.context import PlannerContext
 
     try:
-        return PlannerContext(**{key: value for key, value in options.items() if value is not None})
+        return PlannerContext(**options)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(PlannerContext.model_fields)
+            raise ConfigurationError(f"no option is called {name!r}: use {known}") from None
         raise ConfigurationError(f"{name}: {first['msg']}, not {first['input']!r}") from None
+
+
+def parse_planners(text: str) -> list[str]:
+    """Return the labels in a list that is separated by commas outside of brackets."""
+    return [label.strip() for label in re.split(r",(?![^\[]*\])", text)]
+
+
+def parse_variant(label: str) -> tuple[str, dict[str, Any]]:
+    """Return the planner and the options that a label such as ``mcts[value_weight=0]`` names.
+
+    Raises:
+        ConfigurationError: It is not of that form, or names an option twice or one that is the
+            evaluation's.
+    """
+    parts = re.fullmatch(r"([^\[\]]*)(?:\[(.+)\])?", label)
+    if parts is None:
+        raise ConfigurationError(
+            f"planner {label!r}: write a name, or name[option=value;option=value]"
+        )
+    name, inside = parts.groups()
+    pairs = [pair.strip() for pair in inside.split(";")] if inside else []
+    options = parse_pairs(pairs)
+    if len(options) < len(pairs):
+        raise ConfigurationError(f"planner {label!r} names an option twice")
+    shared = sorted(options.keys() & _OF_THE_EVALUATION)
+    if shared:
+        raise ConfigurationError(
+            f"planner {label!r}: {shared[0]} is not for one planner alone; leave it out"
+        )
+    return name, options
+
+
+def needs_reward(label: str) -> bool:
+    """Whether the planner asks a reward model."""
+    return planner_of(label) not in _WITHOUT_REWARD
 
 
 def reward_of(spec: RunSpec, seed: int) -> str | None:
@@ -60,40 +127,69 @@ def reward_of(spec: RunSpec, seed: int) -> str | None:
     return None if spec.reward is None else spec.reward.replace("{seed}", str(seed))
 
 
-async def run_planner(spec: RunSpec, task: Task, seed: int, planner: str) -> dict[str, Any]:
+def variant_context(spec: RunSpec, label: str, seed: int) -> PlannerContext:
+    """Return the context of one planner of an evaluation, without a run.
+
+    Raises:
+        ConfigurationError: The label is malformed, or an option is unknown or out of bounds.
+    """
+    shared = {
+        "policy_url": spec.policy_url,
+        "policy_model": spec.policy_model,
+        "policy_api_key_env": spec.policy_api_key_env,
+        "policy_style": spec.policy_style,
+        "environment_options": spec.environment_options,
+        "reward": reward_of(spec, seed),
+        "objective": spec.objective,
+        "n": spec.n,
+        "temperature": spec.temperature,
+        "seed": seed,
+        **spec.limits,
+    }
+    _, own = parse_variant(label)
+    try:
+        # A null in a label is meant: it lifts a budget that has a default.
+        return _context({key: value for key, value in shared.items() if value is not None} | own)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"planner {label!r}: {error}") from None
+
+
+def variant_run(label: str, task: str, context: PlannerContext) -> str:
+    """Return the run's name: equal for planners that draw the very same rollouts."""
+    from armap_agents.graphs.runs import DRAWS
+
+    name, own = parse_variant(label)
+    if name in _INDEPENDENT_DRAWS:
+        name = "draws"
+        own = {key: value for key, value in own.items() if key in DRAWS}
+    options = context.model_dump(mode="json", include=set(own))
+    definition = f"-{content_hash(options)[:12]}" if options else ""
+    return run_name(f"{name}-{task}-s{context.seed}{definition}")
+
+
+async def run_planner(spec: RunSpec, task: Task, seed: int, label: str) -> dict[str, Any]:
     """Run a planner on one task: what an evaluation calls, here or on another machine.
 
     Sampling and Best-of-N share a run, so that they are judged on the very same candidates: the
     second finds the rollouts of the first in the journal.
 
     Returns:
-        The graph's output, with ``seconds`` of the rollouts summed.
+        The graph's output, with ``seconds`` from start to answer. Where independent rollouts were
+        found in the journal, that is the time of the longest: they ran side by side.
     """
-    graph = planner_graph(planner)
-    draws = "draws" if planner in _INDEPENDENT_DRAWS else planner
-    context = planner_context(
-        {
-            "policy_url": spec.policy_url,
-            "policy_model": spec.policy_model,
-            "policy_api_key_env": spec.policy_api_key_env,
-            "policy_style": spec.policy_style,
-            "environment_options": spec.environment_options,
-            "reward": reward_of(spec, seed),
-            "objective": spec.objective,
-            "n": spec.n,
-            "temperature": spec.temperature,
-            "seed": seed,
-            "run": run_name(f"{draws}-{task.id}-s{seed}"),
-            **spec.limits,
-        }
-    )
+    graph = planner_graph(planner_of(label))
+    context = variant_context(spec, label, seed)
+    context = context.model_copy(update={"run": variant_run(label, task.id, context)})
+    started = perf_counter()
     async with resources():
         out = await graph.ainvoke({"task": task.to_dict()}, context=context)
+    passed = perf_counter() - started
+    drawn = (candidate.get("usage", {}).get("seconds", 0.0) for candidate in out["candidates"])
     return {
         "trajectory": out["trajectory"],
         "score": out["score"],
         "candidates": out["candidates"],
         "usage": out["usage"],
         "run": out["run"],
-        "seconds": out["usage"]["seconds"],
+        "seconds": max(passed, *drawn),
     }

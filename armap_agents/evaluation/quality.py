@@ -62,8 +62,12 @@ class Claim(TypedDict):
 
 
 class CandidateQuality(TypedDict):
-    """What the candidates are worth and how well each selector chooses among them."""
+    """What the candidates are worth and how well each selector chooses among them.
 
+    `candidates` is how many a run had; where runs differ, the most.
+    """
+
+    candidates: int
     oracle: float
     oracle_ci95: Interval | None
     mean: float
@@ -116,6 +120,7 @@ def candidate_quality(
         selectors.setdefault(name, _not_run(name))
     distinct = [len(_distinct(draw)) for draw in draws]
     return {
+        "candidates": max(len(draw.candidates) for draw in draws),
         "oracle": float(sums.best.sum() / sums.runs.sum()),
         "oracle_ci95": bootstrap_ratio(sums.best, sums.runs),
         "mean": float(sums.mean.sum() / sums.runs.sum()),

@@ -80,7 +80,7 @@ class Result:
 
     Attributes:
         task: Task id.
-        planner: The planner's name.
+        planner: The planner's label.
         seed: The seed.
         error: One line where the whole run failed; it then counts as true score 0.
         instruction: What the trajectories were judged against.
@@ -89,7 +89,7 @@ class Result:
         actions: The chosen trajectory's.
         candidates: Everything it was chosen from.
         usage: What the run cost.
-        seconds: What the run took, by its own account.
+        seconds: From the run's start to its answer, by its own account.
         run: Id of its trace.
     """
 

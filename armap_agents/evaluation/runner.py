@@ -36,6 +36,8 @@ from armap_agents.evaluation.spec import (
     configuration,
     find_tasks,
     hold_to,
+    planner_of,
+    read_spec,
     spec_environment,
 )
 from armap_agents.evaluation.summary import BEST_OF_N, Scores, Summary, summarise
@@ -48,7 +50,7 @@ from armap_agents.usage import Usage
 log = logging.getLogger(__name__)
 
 RunFunction = Callable[[RunSpec, Task, int, str], Awaitable[Mapping[str, Any]]]
-"""``run(spec, task, seed, planner)``: runs a planner once and returns its result as JSON.
+"""``run(spec, task, seed, label)``: runs a planner once and returns its result as JSON.
 
 ``{"trajectory", "score", "candidates": [{"trajectory", "score", "error"}], "usage", "run",
 "seconds"}``; trajectories as `Trajectory.to_dict` writes them, `score` the reward model's or None.
@@ -243,7 +245,9 @@ async def rescore(out: Path, name: str, model: RewardModel, *, concurrency: int 
             for line in read_lines(out / SCORES)
             if (line["selector"], line["fingerprint"]) == (selector, model.fingerprint)
         }
-        todo = [r for r in results.values() if r.planner == BEST_OF_N and r.error is None]
+        todo = [
+            r for r in results.values() if planner_of(r.planner) == BEST_OF_N and r.error is None
+        ]
         writing, queue = asyncio.Lock(), iter([r for r in todo if r.key not in known])
 
         async def worker() -> None:
@@ -271,21 +275,6 @@ async def rescore(out: Path, name: str, model: RewardModel, *, concurrency: int 
         finally:
             await environments.aclose()
         return await asyncio.to_thread(_write_summary, spec, out)
-
-
-def read_spec(out: Path) -> RunSpec:
-    """Return the spec of an evaluation's folder.
-
-    Raises:
-        ConfigurationError: There is none.
-    """
-    try:
-        config = json.loads((out / "config.json").read_text("utf-8"))
-    except FileNotFoundError:
-        raise ConfigurationError(
-            f"{out} holds no evaluation: give the --out folder of `armap evaluate`"
-        ) from None
-    return RunSpec.from_dict(config["spec"])
 
 
 def _write_summary(spec: RunSpec, out: Path) -> Summary:

@@ -36,7 +36,9 @@ class RunSpec(BaseModel):
         environment_options: Keywords of its factory.
         split: Split that the tasks are from.
         tasks: Task ids, in the order in which they are run.
-        planners: Names of planner graphs; for one task and seed they run in this order.
+        planners: Labels of planners: a name, or a variant with options of its own such as
+            ``mcts[value_weight=0;completions=96]``. A label stands for its definition wherever
+            results are named. For one task and seed they run in this order.
         seeds: Every task is run once per planner and seed.
         n: Rollouts per task for planners that draw several.
         temperature: Sampling temperature of the policy.
@@ -93,6 +95,35 @@ class RunSpec(BaseModel):
     def to_dict(self) -> dict[str, JSON]:
         """Return the spec as pure JSON."""
         return self.model_dump(mode="json")
+
+
+def read_config(out: Path) -> dict[str, Any]:
+    """Return the configuration of an evaluation's folder.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    try:
+        config: dict[str, Any] = json.loads((out / "config.json").read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"{out} holds no evaluation: give the --out folder of `armap evaluate`"
+        ) from None
+    return config
+
+
+def read_spec(out: Path) -> RunSpec:
+    """Return the spec of an evaluation's folder.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    return RunSpec.from_dict(read_config(out)["spec"])
+
+
+def planner_of(label: str) -> str:
+    """Return the name in a planner's label: ``mcts`` of ``mcts[value_weight=0]``."""
+    return label.partition("[")[0]
 
 
 def find_tasks(environment: Environment, split: str, ids: Sequence[str]) -> list[Task]:

@@ -1,31 +1,48 @@
-"""What an evaluation found, as JSON: one entry per planner, and the planners compared in pairs.
+"""What evaluations found, as JSON: one entry per planner, and the planners compared in pairs.
 
-A planner's score on a task is the true score of the trajectory that it answered with; for
-`sampling`, which chooses nothing, it is the mean over its candidates. A run that failed counts 0.
+`summarise` is for one evaluation; `compare` puts several side by side that ran the same tasks and
+seeds, with another policy or reward model. A planner's score on a task is the true score of the
+trajectory that it answered with; for `sampling`, which chooses nothing, it is the mean over its
+candidates. A run that failed counts 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
 
+from armap_agents.errors import ConfigurationError
 from armap_agents.evaluation.intervals import Interval, bootstrap_ratio, ratio, sums_by, wilson
 from armap_agents.evaluation.quality import CandidateQuality, candidate_quality
-from armap_agents.evaluation.results import Candidate, Key, Result
+from armap_agents.evaluation.results import Candidate, Key, Result, read_results
 from armap_agents.evaluation.selectors import Draw, Floats, selector_values
-from armap_agents.evaluation.spec import RunSpec
+from armap_agents.evaluation.spec import RunSpec, planner_of, read_config, read_spec
 from armap_agents.trajectory import Status
 from armap_agents.usage import Usage
 
 SAMPLING = "sampling"
 BEST_OF_N = "best_of_n"
 
+PAIRED = ("environment", "environment_options", "split", "tasks", "seeds")
+"""Fields of a spec that evaluations must share for their runs to be paired."""
+
+
+class Cost(TypedDict):
+    """What one run cost in the mean; `seconds` from its start to its answer."""
+
+    policy_completions: float
+    policy_tokens: float
+    environment_steps: float
+    scored: float
+    seconds: float
+
 
 class PlannerSummary(TypedDict):
-    """One planner over all tasks and seeds; costs are totals.
+    """One planner over all tasks and seeds; costs are totals, but for `cost_per_run`.
 
     Attributes:
         n_tasks: Tasks with a result.
@@ -49,6 +66,7 @@ class PlannerSummary(TypedDict):
     scored: int
     seconds: float
     errors: int
+    cost_per_run: Cost
 
 
 class BestOfNSummary(PlannerSummary, CandidateQuality):
@@ -68,7 +86,7 @@ class Summary(TypedDict):
 
     environment: str
     split: str
-    n: int
+    policy: str | None
     seeds: list[int]
     planners: dict[str, PlannerSummary | BestOfNSummary]
     comparisons: list[Comparison]
@@ -89,29 +107,76 @@ def summarise(
         rescored: Further selectors' values by selector name and run; a selector that does not
             cover every run is left out.
     """
-    scores: dict[str, dict[tuple[str, int], float]] = {}
-    planners: dict[str, PlannerSummary | BestOfNSummary] = {}
-    for planner in spec.planners:
-        runs = [
-            results[task, planner, seed]
-            for task in spec.tasks
-            for seed in spec.seeds
-            if (task, planner, seed) in results
-        ]
-        if not runs:
-            continue
-        scores[planner] = {(run.task, run.seed): planner_score(run) for run in runs}
-        planners[planner] = _planner(runs)
-        if planner == BEST_OF_N:
-            quality = _quality(spec.environment, runs, rescored or {})
-            planners[planner] = BestOfNSummary(**planners[planner], **quality)
+    runs = _runs(spec, results)
+    summary = _overview(spec, spec.policy_model, runs)
+    for label, own in runs.items():
+        if planner_of(label) == BEST_OF_N:
+            quality = _quality(spec.environment, own, rescored or {})
+            summary["planners"][label] = BestOfNSummary(**summary["planners"][label], **quality)
+    return summary
+
+
+def compare(folders: Sequence[Path]) -> Summary:
+    """Return the planners of several finished evaluations as if they were of one.
+
+    Each planner's label is preceded by its folder's name. What is paired is the task and the seed;
+    policies, reward models and versions may differ: the differences show what they bring.
+
+    Args:
+        folders: At least one; that alone leaves its labels as they are.
+
+    Raises:
+        ConfigurationError: A folder holds no evaluation or an unfinished one, or they differ in
+            environment, tasks or seeds.
+    """
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) < len(names):
+        names = [str(folder) for folder in folders]
+    specs = [read_spec(folder) for folder in folders]
+    runs: dict[str, list[Result]] = {}
+    for name, folder, spec in zip(names, folders, specs, strict=True):
+        _check_paired(folders[0], folder)
+        found = _runs(spec, read_results(folder))
+        if sum(map(len, found.values())) < len(spec.tasks) * len(spec.seeds) * len(spec.planners):
+            raise ConfigurationError(f"{folder} is not finished: start its command again")
+        for label, own in found.items():
+            runs[f"{name}: {label}" if len(folders) > 1 else label] = own
+    policies = dict.fromkeys(spec.policy_model for spec in specs if spec.policy_model)
+    return _overview(specs[0], ", ".join(policies) or None, runs)
+
+
+def _check_paired(first: Path, second: Path) -> None:
+    one, other = read_config(first), read_config(second)
+    places = [("spec", field) for field in PAIRED] + [("data", "tasks")]
+    for part, field in places:
+        if one[part][field] != other[part][field]:
+            raise ConfigurationError(
+                f"{second} cannot be compared with {first}: their {field} differ"
+            )
+
+
+def _runs(spec: RunSpec, results: Mapping[Key, Result]) -> dict[str, list[Result]]:
+    """Return the runs of each of the spec's planners that has any, by label."""
+    keys = {
+        label: [(task, label, seed) for task in spec.tasks for seed in spec.seeds]
+        for label in spec.planners
+    }
+    runs = {label: [results[key] for key in own if key in results] for label, own in keys.items()}
+    return {label: own for label, own in runs.items() if own}
+
+
+def _overview(spec: RunSpec, policy: str | None, runs: Mapping[str, Sequence[Result]]) -> Summary:
+    scores = {
+        label: {(run.task, run.seed): planner_score(run) for run in own}
+        for label, own in runs.items()
+    }
     return {
         "environment": spec.environment,
         "split": spec.split,
-        "n": spec.n,
+        "policy": policy,
         "seeds": list(spec.seeds),
-        "planners": planners,
-        "comparisons": [_compare(b, a, scores) for a, b in combinations(scores, 2)],
+        "planners": {label: _planner(own) for label, own in runs.items()},
+        "comparisons": [_difference(b, a, scores) for a, b in combinations(scores, 2)],
     }
 
 
@@ -119,7 +184,7 @@ def planner_score(run: Result) -> float:
     """Return the true score of what was chosen; sampling: candidates' mean; 0 for an error."""
     if run.error is not None:
         return 0.0
-    if run.planner == SAMPLING:
+    if planner_of(run.planner) == SAMPLING:
         return float(np.mean([candidate.true_score for candidate in run.candidates]))
     return run.true_score
 
@@ -134,6 +199,8 @@ def _planner(runs: Sequence[Result]) -> PlannerSummary:
         interval = bootstrap_ratio(sums_by(tasks, scores), sums_by(tasks, np.ones(len(runs))))
         name = "bootstrap"
     usage = sum((run.usage for run in runs), Usage())
+    tokens = usage.prompt_tokens + usage.completion_tokens
+    seconds = sum(run.seconds for run in runs)
     return {
         "n_tasks": len(set(tasks)),
         "n_runs": len(runs),
@@ -141,13 +208,20 @@ def _planner(runs: Sequence[Result]) -> PlannerSummary:
         "ci95": interval,
         "interval": name,
         "policy_completions": usage.completions,
-        "policy_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "policy_tokens": tokens,
         "policy_prompt_tokens": usage.prompt_tokens,
         "policy_completion_tokens": usage.completion_tokens,
         "environment_steps": usage.environment_steps,
         "scored": usage.scored,
-        "seconds": sum(run.seconds for run in runs),
+        "seconds": seconds,
         "errors": sum(run.error is not None for run in runs),
+        "cost_per_run": {
+            "policy_completions": usage.completions / len(runs),
+            "policy_tokens": tokens / len(runs),
+            "environment_steps": usage.environment_steps / len(runs),
+            "scored": usage.scored / len(runs),
+            "seconds": seconds / len(runs),
+        },
     }
 
 
@@ -173,7 +247,9 @@ def _rescored(run: Result, scores: Scores) -> Floats:
     return np.array([-np.inf if score is None else score for score in scores[run.key]])
 
 
-def _compare(a: str, b: str, scores: Mapping[str, Mapping[tuple[str, int], float]]) -> Comparison:
+def _difference(
+    a: str, b: str, scores: Mapping[str, Mapping[tuple[str, int], float]]
+) -> Comparison:
     both = [key for key in scores[a] if key in scores[b]]
     tasks = [task for task, _ in both]
     differences = sums_by(tasks, [scores[a][key] - scores[b][key] for key in both])

@@ -1,0 +1,171 @@
+"""Running one planner from the command line: a bar, a checkpoint beside the journal, Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from armap_agents.cli.planners import planner_context, planner_graph
+from armap_agents.errors import ArmapError, ConfigurationError
+from armap_agents.resources import resources, runs_folder
+from armap_agents.trace import new_run_id, read_events
+
+if TYPE_CHECKING:
+    from armap_agents.graphs.context import PlannerContext
+
+CHECKPOINTS = "checkpoints.sqlite"
+"""In the run's folder: LangGraph's checkpoints, for its history and forks."""
+
+
+class Interrupted(ArmapError):
+    """The user stopped a run; the message says how to go on with it."""
+
+
+def recorded_run(run: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Return planner, task and context of a run.
+
+    Raises:
+        ConfigurationError: There is no such run, or it does not say.
+    """
+    path = runs_folder() / run / "trace.jsonl"
+    if not path.exists():
+        there = sorted((p for p in runs_folder().glob("*/trace.jsonl")), key=_modified)[-3:]
+        known = (
+            f"the newest are {', '.join(p.parent.name for p in there)}"
+            if there
+            else "it holds none"
+        )
+        raise ConfigurationError(f"no run {run} in {runs_folder()} ({known}): see `armap trace`")
+    event = next(iter(read_events(path)), {})
+    if event.get("kind") != "run" or "context" not in event:
+        raise ConfigurationError(f"run {run} does not say how it was started: start it anew")
+    return event["planner"], event["settings"]["task"], event["context"]
+
+
+def _modified(path: Any) -> float:
+    return float(path.stat().st_mtime)
+
+
+async def plan_task(planner: str, task: dict[str, Any], context: PlannerContext) -> dict[str, Any]:
+    """Run a planner on a task behind a progress bar, or go on with the run that the context names.
+
+    Raises:
+        Interrupted: Ctrl-C; what is finished is kept.
+        ArmapError: Something is wrong or missing.
+    """
+    from armap_agents.graphs.nodes import open_policy
+
+    context = context.model_copy(update={"run": context.run or new_run_id()})
+    async with resources():
+        await (await open_policy(context)).check()
+        return await _run(planner, task, context)
+
+
+async def replay_run(run: str) -> tuple[dict[str, Any], str]:
+    """Run a recorded run again from its answers; return the output and how the two compare.
+
+    Raises:
+        ArmapError: There is no such run, or it came out differently.
+    """
+    from armap_agents.graphs.replay import begin_replay, same_outcome
+
+    planner, task, recorded = recorded_run(run)
+    url = recorded.get("policy_url") or "http://127.0.0.1/v1"  # nobody is asked there
+    async with resources():
+        context = await begin_replay(run, planner_context(recorded | {"policy_url": url}))
+        out = await _run(planner, task, context)
+        return out, await same_outcome(run, out["run"])
+
+
+async def _run(planner: str, task: dict[str, Any], context: PlannerContext) -> dict[str, Any]:
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+    from langgraph.errors import GraphDrained
+    from langgraph.runtime import RunControl
+
+    from armap_agents.graphs.runs import open_journal
+
+    assert context.run is not None
+    folder = (await open_journal(context.run)).folder
+    control, loop = RunControl(), asyncio.get_running_loop()
+    running = asyncio.current_task()
+    assert running is not None
+
+    def stop() -> None:
+        if control.drain_requested:
+            running.cancel()
+        control.request_drain("Ctrl-C")
+
+    loop.add_signal_handler(signal.SIGINT, stop)
+    how = f"go on with `armap plan --resume {context.run}`"
+    try:
+        async with AsyncSqliteSaver.from_conn_string(str(folder / CHECKPOINTS)) as saver:
+            graph = planner_graph(planner).copy(update={"checkpointer": saver})
+            return await _watched(graph, planner, task, context, control)
+    except GraphDrained:
+        raise Interrupted(f"stopped after the step under way: {how}") from None
+    except asyncio.CancelledError:
+        raise Interrupted(f"stopped at once: {how}") from None
+    finally:
+        with suppress(NotImplementedError):
+            loop.remove_signal_handler(signal.SIGINT)
+
+
+async def _watched(
+    graph: Any, planner: str, task: dict[str, Any], context: PlannerContext, control: Any
+) -> dict[str, Any]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    state: dict[str, Any] = {}
+    totals = {"greedy": 1, "sampling": context.n, "best_of_n": context.n, "beam": None}
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("rollouts", total=totals.get(planner, context.rollouts))
+        stream = graph.astream(
+            {"task": task},
+            {"configurable": {"thread_id": context.run}},
+            context=context,
+            control=control,
+            stream_mode=["updates", "values"],
+        )
+        async for mode, event in stream:
+            if mode == "values":
+                state = event
+                spent = event.get("spent")
+                if spent:
+                    progress.update(bar, completed=spent["rollouts"])
+            elif "rollout" in event and not state.get("spent"):
+                progress.advance(bar)
+    return state
+
+
+def show(out: dict[str, Any]) -> None:
+    """Print an answer: the trajectory, its score, what it cost, and where its trace is."""
+    trajectory, usage = out["trajectory"], out["usage"]
+    console = Console()
+    console.print(f"[bold]{escape(trajectory['instruction'])}[/]")
+    table = Table("step", "action", "observation")
+    table.add_row("0", "", escape(trajectory["observation"]["text"]))
+    for k, step in enumerate(trajectory["steps"], 1):
+        table.add_row(str(k), escape(step["action"]), escape(step["observation"]["text"]))
+    console.print(table)
+    failed = sum(c["trajectory"]["status"] == "failed" for c in out["candidates"])
+    score = "" if out["score"] is None else f"reward {out['score']:.3f}, "
+    stopped = f"; {out['stopped']}" if out.get("stopped") else ""
+    console.print(
+        f"{score}{len(out['candidates'])} rollouts ({failed} failed), "
+        f"{usage['completions']} completions, "
+        f"{usage['prompt_tokens'] + usage['completion_tokens']} tokens{escape(stopped)}"
+    )
+    console.print(
+        f"run {out['run']}: look into it with `armap trace {out['run']}`", highlight=False
+    )
