@@ -1,8 +1,11 @@
 """Monte-Carlo tree search (ARMAP-M): W leaves at once, the reward model judges, the best wins.
 
 A leaf is worth λ·V(prefix) + (1 − λ)·rollout, where the rollout is the policy's own, greedy, to the
-end of the episode; λ = 0 under the `armap` rule is the paper's search. Rules and arithmetic are in
-`armap_agents.search`, the graph and its nodes in `armap_agents.graphs.tree_search`.
+end of the episode; λ = 0 under the `armap` rule is the paper's search. With λ = 1 nothing is rolled
+out, a leaf costs no completion, and all proposals of an expanded node are evaluated at once: judged
+by the first of them alone, a node whose own value has left the backup would look as bad as that.
+Rules and arithmetic are in `armap_agents.search`, the graph's nodes in
+`armap_agents.graphs.tree_search`.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ def _pick(tree: Tree, context: PlannerContext, width: int) -> list[Pick]:
 
 
 def _below(tree: Tree, context: PlannerContext, node: str, share: int) -> list[str]:
+    if context.value_weight == 1:
+        return search.children(tree, node)
     picks = search.select(tree, _rule(context), share, context.normalisation, start=node)
     return [pick.leaf for pick in picks]
 

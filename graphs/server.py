@@ -1,4 +1,4 @@
-"""The app that `langgraph.json` mounts: opens the event loop's resources while the server runs."""
+"""The app that `langgraph.json` mounts: the traces, and the loop's resources while it runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 
 from armap_agents.resources import resources
+from armap_agents.viewer.server import routes
 
 
 @asynccontextmanager
@@ -16,4 +17,4 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
 
 
-app = Starlette(lifespan=_lifespan)
+app = Starlette(routes=routes, lifespan=_lifespan)

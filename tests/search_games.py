@@ -111,6 +111,28 @@ class RandomGame:
         return self.draw("value", state)
 
 
+class LadderGame(RandomGame):
+    """One right action per state; a reward counts the rungs before the first mistake, plus noise.
+
+    Rewards lie in [0, 1]. A search gets far by following its own findings alone, so it shows what
+    several leaves at once cost.
+    """
+
+    def proposals(self, state: State) -> list[tuple[str, float]]:
+        weights = [0.05 + self.draw(f"weight {i}", state) for i in range(self.branching)]
+        return [(f"a{i}", weight / sum(weights)) for i, weight in enumerate(weights)]
+
+    def reward(self, state: State) -> float:
+        rungs = 0
+        while rungs < len(state) and state[rungs] == self.right(state[:rungs]):
+            rungs += 1
+        noise = [self.draw("part", state[: k + 1]) for k in range(len(state))]
+        return (2 * rungs / self.depth + sum(noise) / len(noise)) / 3
+
+    def right(self, state: State) -> str:
+        return f"a{int(self.draw('right', state) * self.branching)}"
+
+
 @dataclass(frozen=True)
 class TrapGame:
     """An attractive prefix with only bad children, beside a dull one that hides the win.

