@@ -58,14 +58,15 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
             continue
         try:
             event = json.loads(line)
-        except ValueError:
+            event_id = event["id"]
+        except (ValueError, TypeError, KeyError):
             if number == len(lines):
                 return
             raise ConfigurationError(
                 f"{path}, line {number} is damaged: delete that line to go on without it"
             ) from None
-        if event["id"] not in seen:
-            seen.add(event["id"])
+        if event_id not in seen:
+            seen.add(event_id)
             yield event
 
 
@@ -131,8 +132,8 @@ class Journal:
     def _append(self, event: dict[str, Any]) -> None:
         # One short write does not block the loop noticeably, and a thread would let two events of
         # one node change places. Opened each time, so that a forgotten run holds no file.
-        with (self.folder / "trace.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event, ensure_ascii=False) + "\n")
+        with (self.folder / "trace.jsonl").open("ab") as file:
+            file.write(_line(event))
         self._events[event["id"]] = event
 
     def events(self) -> list[dict[str, Any]]:
@@ -222,6 +223,13 @@ class Journal:
             part.write_bytes(image.data)
             os.replace(part, path)
             self._stored.add(image.sha256)
+
+
+def _line(event: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(event, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # halves of characters, which models and web pages do write
+        return json.dumps(event).encode() + b"\n"
 
 
 def _images(observation: Observation) -> list[Image]:

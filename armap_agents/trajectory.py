@@ -30,7 +30,8 @@ BlobReader = Callable[[str], bytes]
 def content_hash(value: JSON) -> str:
     """Return the sha256 hex digest of a JSON value in canonical form (sorted keys, no spaces)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    # Halves of characters, which models and web pages do write, are hashed like any other text.
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """What the policy adds: the same evaluation with actions drawn uniformly instead of by an LLM.
 
-A scripted endpoint answers every request with a uniform draw from the allowed actions, so that
-planners, candidates and selectors are exactly those of `armap evaluate`, without a policy:
+A policy that knows nothing stands in for the LLM, in this process: it draws uniformly from the
+listed actions and gives them equal priors, at the same price in completions. Planners, candidates
+and selectors are exactly those of `armap evaluate`:
 
     python benchmarks/uniform.py --reward 'runs/results/learning/seed-{seed}/fraction-1/reward' \
         --out runs/results/uniform
@@ -12,24 +13,51 @@ planners, candidates and selectors are exactly those of `armap evaluate`, withou
 from __future__ import annotations
 
 import asyncio
+import random
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from armap_agents import Trajectory, Usage, resources
 from armap_agents.cli.evaluate import evaluate_spec, parse_seeds, parse_tasks, show
-from armap_agents.cli.planners import parse_planners, run_planner
+from armap_agents.cli.planners import parse_planners, run_planner, variant_context
 from armap_agents.environment import make_environment
 from armap_agents.evaluation import RunSpec, Summary
-from armap_agents.testing import scripted_policy
+from armap_agents.policy import Answer, Proposal, Proposals
 
-MODEL = "uniform"
+URL = "http://127.0.0.1/v1"
+"""Nobody is asked there."""
+
+
+class Uniform:
+    """A policy of environments that list their actions: all of them are equally good."""
+
+    async def check(self) -> None:
+        """It is there."""
+
+    async def act(self, trajectory: Trajectory, *, seed: int, **_: Any) -> Answer:
+        """Draw an action."""
+        action = random.Random(seed).choice(trajectory.last.actions or ())
+        return Answer(action, action, Usage(completions=1), True)
+
+    async def propose(self, trajectory: Trajectory, k: int, *, seed: int, **_: Any) -> Proposals:
+        """Draw `k` actions without replacement."""
+        actions = tuple(dict.fromkeys(trajectory.last.actions or ()))
+        drawn = random.Random(seed).sample(actions, min(k, len(actions)))
+        proposals = tuple(Proposal(action, 1 / len(drawn)) for action in drawn)
+        return Proposals(proposals, Usage(completions=len(actions)))
 
 
 async def _evaluate(spec: RunSpec, out: Path) -> Summary:
-    async with scripted_policy(models=(MODEL,)) as server:
-        here = spec.model_copy(update={"policy_url": server.url, "policy_model": MODEL})
-        return await evaluate_spec(here, out, run_planner)
+    async def uniform() -> Uniform:
+        return Uniform()
+
+    async with resources(out / "runs") as opened:
+        # Whoever asks for the policy of this evaluation finds this one open.
+        policy = variant_context(spec, spec.planners[0], spec.seeds[0]).policy()
+        await opened.get(("policy", policy), uniform)
+        return await evaluate_spec(spec, out, run_planner)
 
 
 def main(
@@ -55,6 +83,8 @@ def main(
             "seeds": parse_seeds(seeds),
             "n": n,
             "reward": reward,
+            "policy_url": URL,
+            "policy_model": "uniform",
         }
     )
     show(asyncio.run(_evaluate(spec, out)), out)

@@ -196,10 +196,25 @@ async def answer(state: PlannerState, runtime: Runtime[PlannerContext]) -> dict[
     journal = await open_journal(state["run"])
     usage = sum((Usage.from_dict(c["usage"]) for c in candidates), Usage())
     scored = sum(c.get("score") is not None for c in candidates)
-    await current().drop(("journal", journal.run))
     if not finished:
+        await current().drop(("journal", journal.run))
         raise PolicyError(f"every rollout failed: {candidates[0]['trajectory']['error']}")
     best = max(finished, key=lambda c: c.get("objective", 0.0))
+    chosen = best["trajectory"]["id"]
+    record(
+        journal,
+        runtime.stream_writer,
+        # Planners that share a run each give their answer: by no score, or by this one.
+        f"answer/{chosen[:8]}/{best.get('objective')}",
+        "answer",
+        trajectory=chosen,
+        node=None,
+        score=best.get("score"),
+        objective=best.get("objective"),
+        stopped=f"{len(candidates)} rollouts done",
+        usage=(usage + Usage(scored=scored)).to_dict(),
+    )
+    await current().drop(("journal", journal.run))
     return {
         "trajectory": best["trajectory"],
         "score": best.get("score"),

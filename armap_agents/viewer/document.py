@@ -16,7 +16,7 @@ from armap_agents.trace import SCHEMA_VERSION, read_events
 from armap_agents.viewer.attempts import attempt_frames, reflections
 from armap_agents.viewer.recorded import ROOT, STATUSES, Frame, Node, Recorded
 from armap_agents.viewer.steps import Observations, shown_steps
-from armap_agents.viewer.text import presentable_json
+from armap_agents.viewer.text import one_line, presentable, presentable_json
 from armap_agents.viewer.tree import merged, search_frames
 
 Document = dict[str, Any]
@@ -27,22 +27,31 @@ def read_document(folder: Path) -> Document:
     """Read the journal in a run's folder, whole or torn, into a document.
 
     Raises:
-        ConfigurationError: There is no journal, it is damaged, or a newer version wrote it.
+        ConfigurationError: There is no journal, it is damaged, or another version wrote it.
     """
     path = folder / "trace.jsonl"
     try:
-        recorded = Recorded(read_events(path))
+        document: Document = presentable_json(_document(folder.resolve().name, _recorded(path)))
     except OSError as error:
         raise ConfigurationError(
             f"{folder} is no run, {error.strerror}: give a folder that holds a trace.jsonl"
         ) from None
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        why = one_line(presentable(f"{type(error).__name__}: {error}"), 120)
+        raise ConfigurationError(
+            f"{path} is not as a run writes it ({why}): give one that `armap plan` wrote"
+        ) from error
+    return document
+
+
+def _recorded(path: Path) -> Recorded:
+    recorded = Recorded(read_events(path))
     version = (recorded.run or {}).get("settings", {}).get("schema_version", SCHEMA_VERSION)
     if version != SCHEMA_VERSION:
         raise ConfigurationError(
             f"{path} has schema version {version}, this reads {SCHEMA_VERSION}: update armap-agents"
         )
-    document: Document = presentable_json(_document(folder.resolve().name, recorded))
-    return document
+    return recorded
 
 
 def _document(run: str, recorded: Recorded) -> Document:
@@ -57,7 +66,7 @@ def _document(run: str, recorded: Recorded) -> Document:
         "run": run,
         "state": _state(recorded, frames),
         "search": recorded.is_search,
-        "value_name": "value" if recorded.is_search else "score",
+        "value_name": _value_name(recorded),
         "planner": (recorded.run or {}).get("planner") or settings.get("planner"),
         "policy": settings.get("policy_model"),
         "environment": task.get("environment"),
@@ -73,6 +82,12 @@ def _document(run: str, recorded: Recorded) -> Document:
         "answer": _answer(recorded, frames, numbers, observations),
         "observations": observations.items,
     }
+
+
+def _value_name(recorded: Recorded) -> str:
+    if recorded.is_search:
+        return "value"
+    return "objective" if recorded.attempts else "score"
 
 
 def _settings(recorded: Recorded) -> dict[str, Any]:

@@ -23,6 +23,8 @@ function figure(value, digits = 3) {
 
 const plural = (count, noun) => `${figure(count)} ${noun}${count === 1 ? "" : "s"}`;
 
+const capital = (word) => word.charAt(0).toUpperCase() + word.slice(1);
+
 const duration = (seconds) =>
   seconds < 120 ? `${figure(seconds, 1)} s` : seconds < 7200
     ? `${figure(seconds / 60, 1)} min` : `${figure(seconds / 3600, 1)} h`;

@@ -96,7 +96,7 @@ class Picture {
     for (const child of this.visible.children[parent]) {
       if (!this.present(child) || !this.crosses(parent, child)) continue;
       const found = [this.lookOf(child)];
-      if (this.picked.has(child) && this.picked.has(parent)) found.push(PICKED);
+      if (this.picked.has(child)) found.push(PICKED);
       for (const look of found) {
         this.curve(looks[look].path, parent, child);
         stems.add(look);
@@ -156,7 +156,9 @@ class Picture {
         }
         if (name === "ended" && this.legible) this.circle(outline, k, 2.5);
       }
-      if (this.picked.has(k) && replay.evaluated[k].some(({ at }) => at === replay.frame)) this.circle(rings, k, 6);
+      if (replay.data.search && this.picked.has(k) && replay.evaluated[k].some(({ at }) => at === replay.frame)) {
+        this.circle(rings, k, 5);
+      }
     }
     for (const [look, path] of filled) this.fill(path, look);
     this.fill(empty, theme.ground);
@@ -243,7 +245,7 @@ class Picture {
     for (const k of shown) {
       const stem = visible.children[k].some((child) => this.present(child));
       const hidden = visible.hidden(k);
-      const from = this.x(k) + this.radius(k) + 6;
+      const from = this.x(k) + this.radius(k) + 8;
       const end = stem ? this.fork(k) : this.x(k) + visible.column * wide - 16;
       const pill = hidden ? (String(hidden).length + 2) * advance + 8 : 0;
       const text = short(replay.data.nodes[k].action || "start", Math.floor((end - from - pill) / advance));

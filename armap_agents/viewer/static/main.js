@@ -23,7 +23,7 @@ class Page {
     this.visible.showMainBranches(40);
     const select = (node) => this.select(node);
     this.tree = new TreeCanvas(byId("canvas"), byId("tip"), this.visible, replay, {
-      select, toggle: (node) => this.toggle(node),
+      select: (node) => this.select(node, false), toggle: (node) => this.toggle(node),
     });
     this.panel = new NodePanel(byId("pane-node"), replay, seen, select);
     this.timeline = new Timeline(replay, (frame) => this.showFrame(frame));
@@ -54,13 +54,15 @@ class Page {
     if (this.selected !== null) this.panel.show(this.selected);
   }
 
-  select(node) {
+  /** Shows a node's details; `move` brings it into the window. */
+  select(node, move = true) {
     this.selected = this.tree.selected = node;
     this.visible.reveal(node);
     this.showFilterFor(node);
     this.panel.show(node);
     this.openTab("node");
-    this.tree.show(node);
+    if (move) this.tree.show(node);
+    else this.tree.redraw();
     byId("spoken").textContent = `${this.replay.action(node)}: ${this.tree.inWords(node)}`;
   }
 

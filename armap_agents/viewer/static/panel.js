@@ -42,18 +42,19 @@ class NodePanel {
     const prior = data.nodes[node].prior;
     return facts([
       ["Status", status ? STATUS_WORDS[status] : "not there yet at this iteration"],
-      [data.search ? "Value" : "Score", known(replay.value[node])],
+      [capital(data.value_name), known(replay.value[node])],
       ["Visits", data.search && status ? figure(replay.visits[node]) : null],
       ["Prior", node === 0 || prior === null ? null : figure(prior)],
       ["Prefix value V", known(replay.prefixValue[node])],
       ["Own result", data.search ? known(replay.result[node]) : null],
-      ["Reward score", data.search && last?.score !== null && last ? figure(last.score) : null],
-      ["Objective", last?.objective === null || !last ? null : figure(last.objective)],
+      ["Reward score", data.value_name !== "score" && last?.score !== null && last ? figure(last.score) : null],
+      ["Objective", data.search && last?.objective !== null && last ? figure(last.objective) : null],
       ["Finished", data.search && replay.closed[node] ? "yes, nothing open is left below" : null],
     ]);
   }
 
   errors(node) {
+    if (this.replay.status[node] <= 0) return [];
     const known = [...(this.data.details[node].errors ?? []), this.replay.evaluation(node)?.error];
     return [...new Set(known.filter(Boolean))].map((text) => make("p", { class: "error", dir: "auto" }, text));
   }
@@ -87,8 +88,10 @@ class NodePanel {
 
   /** How the search chose among the children, or this node among its siblings. */
   scores(node) {
-    const here = this.replay.selections(node).length ? node : this.data.nodes[node].parent;
-    const selections = here >= 0 ? this.replay.selections(here) : [];
+    const { parent } = this.data.nodes[node];
+    const own = this.replay.selections(node);
+    const here = own.length ? node : parent;
+    const selections = own.length || parent < 0 ? own : this.replay.selections(parent, node);
     if (!selections.length) return [];
     const { iteration } = this.data.frames[selections[0].at];
     const title = here === node ? "How it was chosen what to try next" : "How it was chosen among its siblings";
@@ -98,9 +101,15 @@ class NodePanel {
     });
     return [
       make("h3", {}, `${title} `, make("small", {}, `iteration ${figure(iteration)}`)),
-      make("p", { class: "hint" }, "The highest total wins: value of what was found so far plus a bonus for what was tried little."),
+      make("p", { class: "hint" }, `The highest total wins: value of what was found so far${this.scaled()} plus a bonus for what was tried little.`),
       ...tables,
     ];
+  }
+
+  scaled() {
+    const { settings } = this.data;
+    return settings.some(([name, value]) => name === "normalisation" && value === "minmax")
+      ? " (here from 0, the tree's least, to 1, its best)" : "";
   }
 
   scoreTable(level, node) {

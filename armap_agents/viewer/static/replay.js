@@ -90,15 +90,11 @@ class Replay {
     return (last ? answer?.node : null) ?? frames[this.frame]?.best?.node ?? null;
   }
 
-  /** Children and nodes on the way of what was selected in the frame shown. */
+  /** The nodes on the way to what the frame shown selected and evaluated. */
   picked() {
-    const found = new Set();
-    for (const { leaf, path } of this.data.frames[this.frame]?.picks ?? []) {
-      for (const k of [leaf, ...path.map((level) => level.node), ...path.map((level) => level.chosen)]) {
-        if (k !== null) found.add(k);
-      }
-    }
-    return found;
+    const { picks = [], evaluations = [] } = this.data.frames[this.frame] ?? {};
+    const ends = [...picks.map(({ leaf }) => leaf), ...evaluations.map(({ node }) => node)];
+    return new Set(ends.flatMap((k) => this.path(k)));
   }
 
   /** The newest evaluation of a node up to the frame shown. */
@@ -106,10 +102,11 @@ class Replay {
     return this.evaluated[node].filter(({ at }) => at <= this.frame).at(-1) ?? null;
   }
 
-  /** The selections that passed through a node in the newest such frame up to the one shown. */
-  selections(node) {
-    const newest = this.considered[node].filter(({ at }) => at <= this.frame).at(-1)?.at;
-    return this.considered[node].filter(({ at }) => at === newest);
+  /** The selections at a node, `candidate` among its children, in the newest frame that has one. */
+  selections(node, candidate = null) {
+    const known = this.considered[node].filter(({ at, level }) => at <= this.frame
+      && (candidate === null || level.children.some(([k]) => k === candidate)));
+    return known.filter(({ at }) => at === known.at(-1).at);
   }
 
   /** The action that leads to a node, in full where the journal has it. */

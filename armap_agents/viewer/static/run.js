@@ -73,6 +73,6 @@ function showLegend(data, replay) {
     known && make("span", { class: "scale" }, `${data.value_name} ${figure(replay.low, 2)}`, scale, figure(replay.high, 2)),
     data.search && make("span", { class: "size" }, "visits"),
     make("span", {}, make("i", { class: "stroke" }), "★ best path"),
-    data.search && make("span", {}, make("i", { class: "stroke picked" }), "this iteration"),
+    make("span", {}, make("i", { class: "stroke picked" }), data.search ? "this iteration" : "this rollout"),
   ].filter(Boolean));
 }

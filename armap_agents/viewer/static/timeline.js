@@ -33,8 +33,8 @@ class Timeline {
     const go = (frame) => this.go(frame);
     this.best = new Curve(byId("best-plot"), "best", go);
     this.cost = new Curve(byId("cost-plot"), "cost", go);
-    byId("best-name").textContent = data.search ? "best objective" : "best score";
-    this.best.show(this.frames.map(({ best }) => best?.objective ?? best?.score ?? null), "best objective");
+    byId("best-name").textContent = data.search ? "best objective" : `best ${data.value_name}`;
+    this.best.show(this.frames.map(({ best }) => best?.objective ?? best?.score ?? null), byId("best-name").textContent);
     const select = byId("cost");
     for (const [name, words] of Object.entries(COSTS)) select.append(make("option", { value: name }, words));
     select.addEventListener("change", () => this.showCost());
