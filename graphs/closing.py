@@ -69,7 +69,7 @@ async def review(state: SearchState, context: PlannerContext, emit: Emit) -> dic
         match reply:
             case {"approve": True}:
                 return {}
-            case {"rollouts": int(more)} if more > 0:
+            case {"rollouts": int(more)} if more is not True and more > 0:
                 spent = Usage.from_dict(state["spent"])
                 return {"stopped": None, "granted": spent.rollouts + more}
             case {"actions": [*actions]} if all(isinstance(a, str) for a in actions):

@@ -331,7 +331,8 @@ class TreeSearch:
         Where completions are a budget, a leaf that they no longer suffice to expand is passed over.
         The root is not: without its proposals there would be no answer at all.
         """
-        task, width = Task.from_dict(state["task"]), self.width(context, spent)
+        task = Task.from_dict(state["task"])
+        width = self.width(context, state["granted"], spent)
         bounded = context.completions is not None and state["granted"] is None
         left = (context.completions or 0) - spent.completions
         passed_over = False
@@ -351,11 +352,12 @@ class TreeSearch:
                 width -= 1
         return [], "completions spent" if passed_over else "nothing is left to evaluate"
 
-    def width(self, context: PlannerContext, spent: Usage) -> int:
+    def width(self, context: PlannerContext, granted: int | None, spent: Usage) -> int:
         """Return how many leaves the next iteration may evaluate."""
-        if context.rollouts is None:
+        limit = context.rollouts if granted is None else granted
+        if limit is None:
             return context.parallel
-        return max(1, min(context.parallel, context.rollouts - spent.rollouts))
+        return max(1, min(context.parallel, limit - spent.rollouts))
 
     def stopped(
         self,

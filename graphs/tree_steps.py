@@ -11,12 +11,16 @@ from armap_agents.graphs.context import PlannerContext
 from armap_agents.graphs.nodes import open_policy
 from armap_agents.graphs.rollout import Emit, Rollout, derive_seed, record, roll_out
 from armap_agents.graphs.tree_state import Outcome, action_of, depth_of, prefix_of
-from armap_agents.policy import PolicyFailure
+from armap_agents.policy import PolicyFailure, Proposals
 from armap_agents.resources import current
+from armap_agents.search import ROOT
 from armap_agents.search.tree import merged
 from armap_agents.trace import Journal
 from armap_agents.trajectory import Status, Task, Trajectory
 from armap_agents.usage import Usage
+
+ROOT_TRIES = 3
+"""How often proposals at the root are asked for: a search that fails there has no answer at all."""
 
 
 def step_limit(task: Task, context: PlannerContext) -> int:
@@ -76,7 +80,29 @@ async def propose(
     """Return the policy's proposals at a node with their priors, the costs, and what failed."""
     known = journal.find(f"expand/{node}")
     if known is None:
-        policy, task = await open_policy(context), prefix.task
+        found, spent, error = await _asked(prefix, context, ROOT_TRIES if node == ROOT else 1)
+        if found is None:
+            return [], spent, error
+        priors = merged([(proposal.action, proposal.prior) for proposal in found.items])
+        known = record(
+            journal,
+            emit,
+            f"expand/{node}",
+            "proposals",
+            node=node,
+            items=[{"action": action, "prior": prior} for action, prior in priors.items()],
+            usage=(spent + found.usage).to_dict(),
+        )
+    usage = Usage.from_dict(known["usage"])
+    return [(item["action"], item["prior"]) for item in known["items"]], usage, None
+
+
+async def _asked(
+    prefix: Trajectory, context: PlannerContext, tries: int
+) -> tuple[Proposals | None, Usage, str | None]:
+    """Ask the policy for proposals; return them or why there are none, and what failures cost."""
+    policy, task, spent, error = await open_policy(context), prefix.task, Usage(), None
+    for _ in range(tries):
         try:
             found = await policy.propose(
                 prefix,
@@ -86,21 +112,12 @@ async def propose(
                 seed=derive_seed(context.seed, task.environment, task.id, prefix.actions),
             )
         except PolicyFailure as failure:
-            return [], failure.usage, str(failure)
-        except ArmapError as error:
-            return [], Usage(failures=1), str(error)
-        priors = merged([(proposal.action, proposal.prior) for proposal in found.items])
-        known = record(
-            journal,
-            emit,
-            f"expand/{node}",
-            "proposals",
-            node=node,
-            items=[{"action": action, "prior": prior} for action, prior in priors.items()],
-            usage=found.usage.to_dict(),
-        )
-    usage = Usage.from_dict(known["usage"])
-    return [(item["action"], item["prior"]) for item in known["items"]], usage, None
+            spent, error = spent + failure.usage, str(failure)
+        except ArmapError as failure:
+            return None, spent + Usage(failures=1), str(failure)
+        else:
+            return found, spent, None
+    return None, spent, error
 
 
 async def visit(

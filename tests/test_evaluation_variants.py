@@ -343,7 +343,7 @@ async def test_folders_of_one_name_are_told_apart_by_their_path(tmp_path: Path) 
     ("changes", "words"),
     [
         ({"seeds": [1]}, "their seeds differ"),
-        ({"tasks": ["902"]}, "their tasks differ"),
+        ({"tasks": ["902"]}, "no task in common"),
         ({"split": "dev", "tasks": ["801"]}, "their split differ"),
     ],
 )
@@ -355,6 +355,13 @@ async def test_other_tasks_or_seeds_are_not_compared(
     await evaluate(spec(**{"tasks": ["901"], "n": 2} | changes), other, play)
     with pytest.raises(ConfigurationError, match=words):
         compare([one, other])
+
+
+async def test_the_tasks_count_that_all_folders_have(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    await evaluate(spec(tasks=["901", "902", "903"], n=2), one, play)
+    await evaluate(spec(tasks=["902", "903", "904"], n=2), other, play)
+    assert {planner["n_tasks"] for planner in compare([one, other])["planners"].values()} == {2}
 
 
 async def test_unfinished_and_missing_folders_are_refused(tmp_path: Path) -> None:

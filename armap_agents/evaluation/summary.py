@@ -20,14 +20,14 @@ from armap_agents.evaluation.intervals import Interval, bootstrap_ratio, ratio, 
 from armap_agents.evaluation.quality import CandidateQuality, candidate_quality
 from armap_agents.evaluation.results import Candidate, Key, Result, read_results
 from armap_agents.evaluation.selectors import Draw, Floats, selector_values
-from armap_agents.evaluation.spec import RunSpec, planner_of, read_config, read_spec
+from armap_agents.evaluation.spec import RunSpec, planner_of, read_spec
 from armap_agents.trajectory import Status
 from armap_agents.usage import Usage
 
 SAMPLING = "sampling"
 BEST_OF_N = "best_of_n"
 
-PAIRED = ("environment", "environment_options", "split", "tasks", "seeds")
+PAIRED = ("environment", "environment_options", "split", "seeds")
 """Fields of a spec that evaluations must share for their runs to be paired."""
 
 
@@ -123,36 +123,36 @@ def compare(folders: Sequence[Path]) -> Summary:
     policies, reward models and versions may differ: the differences show what they bring.
 
     Args:
-        folders: At least one; that alone leaves its labels as they are.
+        folders: At least one; that alone leaves its labels as they are. Where their tasks differ,
+            those count that all of them have.
 
     Raises:
         ConfigurationError: A folder holds no evaluation or an unfinished one, or they differ in
-            environment, tasks or seeds.
+            environment or seeds, or have no task in common.
     """
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]
     specs = [read_spec(folder) for folder in folders]
+    for folder, spec in zip(folders, specs, strict=True):
+        for field in PAIRED:
+            if getattr(spec, field) != getattr(specs[0], field):
+                raise ConfigurationError(
+                    f"{folder} cannot be compared with {folders[0]}: their {field} differ"
+                )
+    common = [task for task in specs[0].tasks if all(task in spec.tasks for spec in specs)]
+    if not common:
+        raise ConfigurationError(f"{', '.join(names)} have no task in common")
     runs: dict[str, list[Result]] = {}
     for name, folder, spec in zip(names, folders, specs, strict=True):
-        _check_paired(folders[0], folder)
-        found = _runs(spec, read_results(folder))
-        if sum(map(len, found.values())) < len(spec.tasks) * len(spec.seeds) * len(spec.planners):
+        shared = spec.model_copy(update={"tasks": tuple(common)})
+        found = _runs(shared, read_results(folder))
+        if sum(map(len, found.values())) < len(common) * len(spec.seeds) * len(spec.planners):
             raise ConfigurationError(f"{folder} is not finished: start its command again")
         for label, own in found.items():
             runs[f"{name}: {label}" if len(folders) > 1 else label] = own
     policies = dict.fromkeys(spec.policy_model for spec in specs if spec.policy_model)
     return _overview(specs[0], ", ".join(policies) or None, runs)
-
-
-def _check_paired(first: Path, second: Path) -> None:
-    one, other = read_config(first), read_config(second)
-    places = [("spec", field) for field in PAIRED] + [("data", "tasks")]
-    for part, field in places:
-        if one[part][field] != other[part][field]:
-            raise ConfigurationError(
-                f"{second} cannot be compared with {first}: their {field} differ"
-            )
 
 
 def _runs(spec: RunSpec, results: Mapping[Key, Result]) -> dict[str, list[Result]]:
