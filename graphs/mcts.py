@@ -11,6 +11,8 @@ Rules and arithmetic are in `armap_agents.search`, the graph's nodes in
 from __future__ import annotations
 
 from armap_agents import search
+from armap_agents.errors import ConfigurationError
+from armap_agents.graphs.budget import BUDGETS
 from armap_agents.graphs.context import PlannerContext
 from armap_agents.graphs.tree_search import TreeSearch
 from armap_agents.search import Pick, Rule, Tree
@@ -32,6 +34,14 @@ def _below(tree: Tree, context: PlannerContext, node: str, share: int) -> list[s
     return [pick.leaf for pick in picks]
 
 
+def _context(context: PlannerContext) -> PlannerContext:
+    if all(getattr(context, name) is None for name in BUDGETS):
+        raise ConfigurationError(
+            f"without a budget a search may never end: set one of {', '.join(BUDGETS)}"
+        )
+    return context
+
+
 builder = TreeSearch(
     planner="mcts",
     fields=(
@@ -46,6 +56,7 @@ builder = TreeSearch(
     fixed=("objective", "selection", "backup"),
     pick=_pick,
     below=_below,
+    context=_context,
 ).builder()
 
 graph = builder.compile(name="mcts")

@@ -517,6 +517,7 @@ def test_a_prefix_value_that_stays_would_hold_the_search_in_the_trap(
 LOSS_GAMES = 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["uct", "puct", "armap"])
 def test_eight_leaves_at_once_cost_little(name: str) -> None:
     """Paired loss of the best reward found by 64 rollouts; √200 games make t nearly normal."""
