@@ -17,11 +17,11 @@ import multiprocessing
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
-from multiprocessing.connection import Connection
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from concurrency import serve
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from armap_agents import (
@@ -37,7 +37,6 @@ from armap_agents import (
 from armap_agents.graphs import mcts
 from armap_agents.graphs.context import PlannerContext
 from armap_agents.policy import Answer, Proposal, Proposals
-from armap_agents.testing import scripted_policy
 
 ACTIONS = tuple(f"go {letter}" for letter in "abcdefghij")
 
@@ -104,18 +103,6 @@ class InProcess:
     async def propose(self, trajectory: Trajectory, k: int, **_: Any) -> Proposals:
         """Propose all of them."""
         return Proposals(tuple(Proposal(a, 1 / len(ACTIONS)) for a in ACTIONS), Usage())
-
-
-def serve(latency: float, address: Connection) -> None:
-    """Serve the scripted endpoint until `address` is closed at the other end."""
-
-    async def run() -> None:
-        async with scripted_policy(latency=latency) as server:
-            address.send(server.url)
-            with suppress(EOFError):
-                await asyncio.to_thread(address.recv)
-
-    asyncio.run(run())
 
 
 class Measured:

@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import inf
 from typing import Any, Literal
 
 from langgraph.graph import END, START, StateGraph
@@ -23,24 +22,20 @@ from langgraph.types import Overwrite, Send
 
 from armap_agents import search
 from armap_agents.graphs import closing
-from armap_agents.graphs.budget import spent_budget
 from armap_agents.graphs.context import PlannerContext, context_of
+from armap_agents.graphs.deciding import affordable, why_stopped, width_left
 from armap_agents.graphs.evaluating import evaluate, weight_of_values
 from armap_agents.graphs.nodes import PlannerInput, open_reward
 from armap_agents.graphs.rollout import record
 from armap_agents.graphs.runs import follow, open_journal, open_run, settings_of
 from armap_agents.graphs.tree_state import NodeJob, SearchState, prefix_of
-from armap_agents.graphs.tree_steps import cost_of, open_episode, propose, visit
+from armap_agents.graphs.tree_steps import open_episode, propose, visit
 from armap_agents.graphs.tree_view import tree_view
 from armap_agents.reward.objectives import check_penalties
-from armap_agents.search import ROOT, Evaluation, Pick, Tree
-from armap_agents.search.tree import close
+from armap_agents.search import Evaluation, Pick, Tree
 from armap_agents.trace import Journal
 from armap_agents.trajectory import Status, Task
 from armap_agents.usage import Usage
-
-HOPELESS = 3
-"""Iterations in a row in which everything failed that end a search."""
 
 
 @dataclass(frozen=True)
@@ -113,21 +108,24 @@ class TreeSearch:
 
     async def select(self, state: SearchState, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
         """Apply the backups that are recorded already, then pick the next leaves."""
-        context = self.read(runtime)
+        context, task = self.read(runtime), Task.from_dict(state["task"])
         journal = await self.journal(state, context)
         tree, patch = dict(state["tree"]), dict[str, search.Node]()
         iteration, best = state["iteration"], state["best"]
         spent = Usage.from_dict(state["spent"])
-        stopped = self.stopped(context, state["granted"], tree, spent, best, journal, iteration)
+        stopped = why_stopped(context, state["granted"], tree, spent, best, journal, iteration)
         while stopped is None and (known := journal.find(f"backup/{iteration}")) is not None:
             tree.update(known["nodes"])
             patch.update(known["nodes"])
             best, spent = known["best"], Usage.from_dict(known["spent"])
             iteration += 1
-            stopped = self.stopped(context, state["granted"], tree, spent, best, journal, iteration)
+            stopped = why_stopped(context, state["granted"], tree, spent, best, journal, iteration)
         picks: list[Pick] = []
         if stopped is None:
-            picks, stopped = self.picked(state, context, tree, spent, journal)
+            width = width_left(context, spent)
+            bound = None if state["granted"] else context.completions
+            left = None if bound is None else bound - spent.completions
+            picks, stopped = affordable(self.pick, tree, context, width, left, journal, task)
         if picks:
             record(
                 journal,
@@ -181,6 +179,8 @@ class TreeSearch:
         for node in bare:
             if tree[node]["children"] and not tree[node]["closed"]:
                 leaves += self.below(tree, context, node, shares[node])
+        if context.rollouts is not None and state["granted"] is None:
+            leaves = leaves[: max(1, context.rollouts - spent.rollouts)]
         return {
             "tree": search.changes(state["tree"], tree),
             "leaves": leaves,
@@ -268,7 +268,7 @@ class TreeSearch:
         )
         iteration, best = state["iteration"] + 1, event["best"]
         spent = Usage.from_dict(event["spent"])
-        stopped = state["stopped"] or self.stopped(
+        stopped = state["stopped"] or why_stopped(
             context, state["granted"], tree, spent, best, journal, iteration
         )
         return {
@@ -317,76 +317,6 @@ class TreeSearch:
         upto = f"backup/{state['iteration'] - 1}" if state["iteration"] else "opening"
         fixed = ("environment_options", "max_steps", "reward", "value_weight", *self.fixed)
         return await follow(state["run"], upto, self.planner, context, settings, fixed)
-
-    def picked(
-        self,
-        state: SearchState,
-        context: PlannerContext,
-        tree: Tree,
-        spent: Usage,
-        journal: Journal,
-    ) -> tuple[list[Pick], str | None]:
-        """Return the next leaves, or why there are none.
-
-        Where completions are a budget, a leaf that they no longer suffice to expand is passed over.
-        The root is not: without its proposals there would be no answer at all.
-        """
-        task = Task.from_dict(state["task"])
-        width = self.width(context, state["granted"], spent)
-        bounded = context.completions is not None and state["granted"] is None
-        left = (context.completions or 0) - spent.completions
-        passed_over = False
-        while picks := self.pick(tree, context, width):
-            bare = {p.leaf for p in picks if tree[p.leaf]["status"] == Status.OPEN} - {ROOT}
-            if not bounded or not bare:
-                return picks, None
-            costs = {n: cost_of(prefix_of(journal, task, n), context.proposals) for n in bare}
-            dear = [node for node in bare if costs[node] > left]
-            if not dear and sum(costs.values()) <= left:
-                return picks, None
-            if dear:
-                passed_over = True
-                for node in dear:
-                    tree = close(tree, node)
-            else:
-                width -= 1
-        return [], "completions spent" if passed_over else "nothing is left to evaluate"
-
-    def width(self, context: PlannerContext, granted: int | None, spent: Usage) -> int:
-        """Return how many leaves the next iteration may evaluate."""
-        limit = context.rollouts if granted is None else granted
-        if limit is None:
-            return context.parallel
-        return max(1, min(context.parallel, limit - spent.rollouts))
-
-    def stopped(
-        self,
-        context: PlannerContext,
-        granted: int | None,
-        tree: Tree,
-        spent: Usage,
-        best: dict[str, Any] | None,
-        journal: Journal,
-        iteration: int,
-    ) -> str | None:
-        """Return why the search is over, None while it is not."""
-        enough = inf if context.stop_objective is None else context.stop_objective
-        if granted is not None:
-            if spent.rollouts >= granted:
-                return f"{granted} rollouts spent, as asked for"
-        elif budget := spent_budget(context, spent):
-            return f"{budget.replace('_', ' ')} spent"
-        elif best and best["objective"] >= enough:
-            return f"objective {best['objective']:.3f} ≥ {enough:g}"
-        if tree[ROOT]["closed"]:
-            return "nothing is left to evaluate"
-        newest = [journal.find(f"backup/{iteration - 1 - k}") for k in range(HOPELESS)]
-        if all(
-            event and all(e["status"] == Status.FAILED for e in event["evaluations"])
-            for event in newest
-        ):
-            return f"everything failed in {HOPELESS} iterations"
-        return None
 
 
 def _evaluated(state: SearchState, outcome: dict[str, Any]) -> dict[str, Any]:
