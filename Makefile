@@ -47,17 +47,24 @@ results-plumbing: results-learning
 	    --n 32 --seed $(COMMA_SEEDS) --concurrency 2 --out $(STUDY)/plumbing \
 	    --reward '$(STUDY)/learning/seed-{seed}/fraction-1/reward'
 
-# The first planner is the one that all others are compared with.
-SEARCH_PLANNERS ?= mcts[completions=96;rollouts=null],mcts[completions=96;rollouts=null;value_weight=0],beam[completions=96;rollouts=null],reflexion[completions=96;rollouts=null],best_of_n[n=32],sampling[n=32]
-UNIFORM_PLANNERS ?= mcts[completions=96;rollouts=null],beam[completions=96;rollouts=null],best_of_n[n=32],sampling[n=32]
+# One folder for each, so that each can be had alone; every one has 96 completions, and so has
+# results-plumbing (32 rollouts of three). Constants were fixed on dev.
+BY_VALUE := mcts[completions=96;rollouts=null;parallel=1;value_weight=1;exploration=0.1;selection=uct;proposals=40],beam[completions=96;width=2;proposals=40]
+PAPER := mcts[completions=96;rollouts=null;parallel=1;value_weight=0;selection=armap;normalisation=none]
+REFLEXION := reflexion[completions=96;rollouts=null;stop_probability=0.98]
+TASKS ?= 901-1000
+REWARD = '$(STUDY)/learning/seed-{seed}/fraction-1/reward'
+SEARCH = $(BIN)/armap evaluate game24 --split test --tasks $(TASKS) --seed $(COMMA_SEEDS) --concurrency 48 --reward $(REWARD)
 
-results-search: results-learning
-	$(BIN)/armap serve policy -- $(BIN)/armap evaluate game24 --split test --planner '$(SEARCH_PLANNERS)' \
-	    --seed $(COMMA_SEEDS) --concurrency 2 --out $(STUDY)/search/policy \
-	    --reward '$(STUDY)/learning/seed-{seed}/fraction-1/reward'
-	$(BIN)/python benchmarks/uniform.py --planner '$(UNIFORM_PLANNERS)' --seeds $(COMMA_SEEDS) \
-	    --out $(STUDY)/search/uniform --reward '$(STUDY)/learning/seed-{seed}/fraction-1/reward'
-	$(BIN)/python benchmarks/compare.py $(STUDY)/search/policy $(STUDY)/search/uniform
+results-search: results-plumbing
+	$(BIN)/armap serve policy -- $(SEARCH) --planner '$(BY_VALUE)' --out $(STUDY)/search/value
+	$(BIN)/armap serve policy -- $(SEARCH) --planner '$(PAPER)' --out $(STUDY)/search/paper
+	$(BIN)/armap serve policy -- $(SEARCH) --planner '$(REFLEXION)' --out $(STUDY)/search/reflexion
+	$(BIN)/python benchmarks/uniform.py --planner '$(BY_VALUE),best_of_n[n=95],best_of_n[n=32]' \
+	    --tasks $(TASKS) --seeds $(COMMA_SEEDS) --out $(STUDY)/search/uniform --reward $(REWARD)
+	$(BIN)/python benchmarks/compare.py $(STUDY)/plumbing $(STUDY)/search/value $(STUDY)/search/paper \
+	    $(STUDY)/search/reflexion $(STUDY)/search/uniform
 
 bench: setup
 	$(BIN)/python benchmarks/concurrency.py
+	$(BIN)/python benchmarks/search.py

@@ -184,7 +184,7 @@ async def measure(slow: str, quick: str, options: argparse.Namespace) -> None:
             flush=True,
         )
     big = await search(
-        quick, depth, sqlite=True, in_process=True, rollouts=options.nodes // 5, parallel=8
+        quick, depth, sqlite=True, in_process=True, rollouts=options.nodes // 3, parallel=8
     )
     print(
         f"{big.nodes} nodes: checkpoints {big.checkpoint / 1e6:.1f} MB, "

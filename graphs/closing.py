@@ -115,8 +115,9 @@ async def _candidate(
     found = await roll_out(job, pool, await open_policy(context), journal, emit)
     candidate = {"node": None, **found, "score": None, "objective": None}
     spent = Usage.from_dict(state["spent"]) + Usage.from_dict(found["usage"])
-    best = state["best"]
+    best, edit = state["best"], f"the edit failed: {found['trajectory']['error']}"
     if found["trajectory"]["status"] != Status.FAILED:
+        edit = "the answer was edited"
         trajectory = journal.load(found["trajectory"])
         rewards = await evaluate(
             await open_reward(context),
@@ -139,7 +140,7 @@ async def _candidate(
         "candidates": [*state["candidates"], candidate],
         "best": best,
         "spent": spent.to_dict(),
-        "stopped": f"{state['stopped']}; the answer was edited" if edited else state["stopped"],
+        "stopped": f"{state['stopped']}; {edit}" if edited else state["stopped"],
     }
 
 

@@ -223,12 +223,13 @@ class PlannerContext(BaseModel):
         json_schema_extra={"langgraph_nodes": ["reflect"]},
     )
     stop_probability: float = Field(
-        default=0.5,
+        default=0.9,
         gt=0,
         le=1,
         title="Pass probability",
-        description="Reflexion stops once a calibrated reward model finds a success this likely; "
-        'one that is not calibrated stops at "Good enough", or at 1 where that is empty.',
+        description="Reflexion stops once a calibrated reward model finds a success this likely, "
+        "at its own base rate: set it higher where successes are rare. One that is not calibrated "
+        'stops at "Good enough", or at 1 where that is empty.',
         json_schema_extra={"langgraph_nodes": ["score"]},
     )
 

@@ -12,12 +12,17 @@ from armap_agents.graphs.tree_state import prefix_of
 from armap_agents.graphs.tree_steps import cost_of
 from armap_agents.search import ROOT, Pick, Tree
 from armap_agents.search.tree import close
+from armap_agents.search.values import FINISHED
 from armap_agents.trace import Journal
 from armap_agents.trajectory import Status, Task
 from armap_agents.usage import Usage
 
 HOPELESS = 3
 """Iterations in a row in which everything failed that end a search."""
+
+STALE = 100
+"""Iterations in a row that only looked at finished episodes again; they end a search that has no
+budget of rollouts, since what they cost would never spend another one."""
 
 NOTHING_LEFT = "nothing is left to evaluate"
 
@@ -52,20 +57,34 @@ def why_stopped(
         return f"objective {best['objective']:.3f} ≥ {enough:g}"
     if tree[ROOT]["closed"]:
         return NOTHING_LEFT
-    newest = [journal.find(f"backup/{iteration - 1 - k}") for k in range(HOPELESS)]
-    if all(
-        event and all(e["status"] == Status.FAILED for e in event["evaluations"])
-        for event in newest
-    ):
+    if _all_newest(journal, iteration, HOPELESS, lambda e: e["status"] == Status.FAILED):
         return f"everything failed in {HOPELESS} iterations"
+    if context.rollouts is None and _all_newest(journal, iteration, STALE, _seen_before):
+        return f"nothing new in {STALE} iterations"
     return None
 
 
-def width_left(context: PlannerContext, spent: Usage) -> int:
-    """Return how many leaves the next iteration may evaluate."""
-    if context.rollouts is None:
+def _all_newest(
+    journal: Journal, iteration: int, count: int, holds: Callable[[dict[str, Any]], bool]
+) -> bool:
+    """Whether something holds for every evaluation of the newest iterations, if so many are."""
+    for k in range(iteration - 1, iteration - 1 - count, -1):
+        event = journal.find(f"backup/{k}")
+        if event is None or not all(map(holds, event["evaluations"])):
+            return False
+    return True
+
+
+def _seen_before(evaluation: dict[str, Any]) -> bool:
+    return evaluation["status"] in FINISHED and evaluation["objective"] is None
+
+
+def width_left(context: PlannerContext, granted: int | None, spent: Usage) -> int:
+    """Return how many leaves the next iteration may evaluate; see `why_stopped`."""
+    limit = context.rollouts if granted is None else granted
+    if limit is None:
         return context.parallel
-    return max(1, min(context.parallel, context.rollouts - spent.rollouts))
+    return max(1, min(context.parallel, limit - spent.rollouts))
 
 
 def affordable(

@@ -17,8 +17,8 @@ from armap_agents.resources import current
 from armap_agents.trace import new_run_id
 from armap_agents.usage import Usage
 
-ANSWERS = frozenset({"policy", "proposals", "reflection", "score", "value"})
-"""Kinds of events that a replay takes over."""
+ANSWERS = frozenset({"policy", "proposals", "reflection", "score", "value", "clock"})
+"""Kinds of events that a replay takes over: what it is told, by whoever is not there any more."""
 
 
 class RecordedOnly:

@@ -122,7 +122,7 @@ class TreeSearch:
             stopped = why_stopped(context, state["granted"], tree, spent, best, journal, iteration)
         picks: list[Pick] = []
         if stopped is None:
-            width = width_left(context, spent)
+            width = width_left(context, state["granted"], spent)
             bound = None if state["granted"] else context.completions
             left = None if bound is None else bound - spent.completions
             picks, stopped = affordable(self.pick, tree, context, width, left, journal, task)
@@ -254,6 +254,10 @@ class TreeSearch:
         )
         spent, took = Usage.from_dict(state["spent"]), time.time() - state["clock"]
         seconds = round(spent.seconds + max(took, 0.0), 3)
+        if context.seconds is not None:  # a decision depends on it, so a replay needs it
+            name = f"clock/{state['iteration']}"
+            clock = record(journal, runtime.stream_writer, name, "clock", seconds=seconds)
+            seconds = clock["seconds"]
         spent = sum((Usage.from_dict(o.get("usage", {})) for o in state["outcomes"]), spent)
         event = record(
             journal,

@@ -255,7 +255,7 @@ async def test_a_note_is_one_bounded_line_whatever_the_policy_writes(tmp_path: P
 @pytest.mark.parametrize(
     ("options", "attempts", "stopped"),
     [
-        ({"reward": "sure"}, 4, "attempt 3 passes: probability 0.93 ≥ 0.5 (calibrated)"),
+        ({"reward": "sure"}, 4, "attempt 3 passes: probability 0.93 ≥ 0.9 (calibrated)"),
         (
             {"reward": "sure", "stop_probability": 0.3},
             3,

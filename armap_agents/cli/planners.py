@@ -65,15 +65,11 @@ def planner_graph(name: str) -> CompiledStateGraph[Any, PlannerContext, Any, Any
 
 
 def planner_context(options: Mapping[str, Any]) -> PlannerContext:
-    """Return the context of these options; None leaves an option to its default.
+    """Return the context of these options; a None is meant, and lifts a budget with a default.
 
     Raises:
         ConfigurationError: An option is unknown or out of bounds; one line says which.
     """
-    return _context({key: value for key, value in options.items() if value is not None})
-
-
-def _context(options: Mapping[str, Any]) -> PlannerContext:
     from armap_agents.graphs.context import PlannerContext
 
     try:
@@ -148,8 +144,8 @@ def variant_context(spec: RunSpec, label: str, seed: int) -> PlannerContext:
     }
     _, own = parse_variant(label)
     try:
-        # A null in a label is meant: it lifts a budget that has a default.
-        return _context({key: value for key, value in shared.items() if value is not None} | own)
+        given = {key: value for key, value in shared.items() if value is not None}
+        return planner_context(given | own)
     except ConfigurationError as error:
         raise ConfigurationError(f"planner {label!r}: {error}") from None
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 CHECKPOINTS = "checkpoints.sqlite"
 """In the run's folder: LangGraph's checkpoints, for its history and forks."""
 
+STEPS = 10_000_000
+"""LangGraph's bound on super-steps, out of the way: what ends a search is its budget."""
+
 
 class Interrupted(ArmapError):
     """The user stopped a run; the message says how to go on with it."""
@@ -132,7 +135,7 @@ async def _watched(
         bar = progress.add_task("rollouts", total=totals.get(planner, context.rollouts))
         stream = graph.astream(
             {"task": task},
-            {"configurable": {"thread_id": context.run}},
+            {"configurable": {"thread_id": context.run}, "recursion_limit": STEPS},
             context=context,
             control=control,
             stream_mode=["updates", "values"],
