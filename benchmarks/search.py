@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,14 +95,23 @@ class HashReward:
 
 
 class InProcess:
-    """A policy without any endpoint: the first action, and all of them with equal priors."""
+    """A policy without any endpoint: the first action, and all of them with equal priors.
+
+    Args:
+        latency: Seconds before each answer.
+    """
+
+    def __init__(self, latency: float) -> None:
+        self._latency = latency
 
     async def act(self, trajectory: Trajectory, **_: Any) -> Answer:
         """Take the first action."""
+        await asyncio.sleep(self._latency)
         return Answer(ACTIONS[0], ACTIONS[0], Usage(completions=1), True)
 
     async def propose(self, trajectory: Trajectory, k: int, **_: Any) -> Proposals:
         """Propose all of them."""
+        await asyncio.sleep(self._latency)
         return Proposals(tuple(Proposal(a, 1 / len(ACTIONS)) for a in ACTIONS), Usage())
 
 
@@ -114,9 +124,14 @@ class Measured:
 
 
 async def search(
-    url: str, depth: int, *, sqlite: bool = False, in_process: bool = False, **options: Any
+    url: str,
+    depth: int,
+    *,
+    sqlite: bool = False,
+    in_process: float | None = None,
+    **options: Any,
 ) -> Measured:
-    """Run one search and measure it."""
+    """Run one search and measure it; `in_process` is the latency of a policy in this process."""
     context = PlannerContext(
         policy_url=url,
         policy_model="scripted",
@@ -128,8 +143,8 @@ async def search(
     async with AsyncExitStack() as stack:
         runs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         opened = await stack.enter_async_context(resources(runs))
-        if in_process:
-            await opened.get(("policy", context.policy()), _in_process)
+        if in_process is not None:
+            await opened.get(("policy", context.policy()), partial(_in_process, in_process))
         saver, config = None, {}
         if sqlite:
             path = str(runs / "checkpoints.sqlite")
@@ -150,29 +165,33 @@ def sizes(runs: Path, run: str) -> tuple[int, int]:
     return (runs / run / "trace.jsonl").stat().st_size, checkpoints
 
 
-async def _in_process() -> InProcess:
-    return InProcess()
+async def _in_process(latency: float) -> InProcess:
+    return InProcess(latency)
 
 
 async def measure(slow: str, quick: str, options: argparse.Namespace) -> None:
     """Print every figure."""
     rollouts, depth = options.rollouts, options.depth
     await search(quick, depth, rollouts=8)  # imports and connections
-    walls = {}
-    for width in (1, 8, 16):
-        found = await search(slow, depth, rollouts=rollouts, parallel=width)
-        walls[width] = found.wall
-        print(
-            f"W = {width:2}: {found.wall:6.2f} s for {rollouts} rollouts of depth {depth}, "
-            f"{walls[1] / found.wall:5.2f} times as fast as W = 1; "
-            f"CPU {1000 * found.cpu / rollouts:.1f} ms a rollout",
-            flush=True,
-        )
+    for label, kind in (
+        ("over HTTP, puct", {"selection": "puct"}),
+        ("over HTTP, uct", {"selection": "uct"}),
+        ("in process, puct", {"selection": "puct", "in_process": options.latency}),
+    ):
+        first = 0.0
+        for width in (1, 8, 16):
+            found = await search(slow, depth, rollouts=rollouts, parallel=width, **kind)
+            first = first or found.wall
+            print(
+                f"policy {label}, W = {width:2}: {found.wall:6.2f} s for {rollouts} rollouts of "
+                f"depth {depth}, {first / found.wall:5.2f} times as fast as W = 1",
+                flush=True,
+            )
     for label, kind in (
         ("over HTTP", {}),
         ("over HTTP, SQLite", {"sqlite": True}),
-        ("policy in process", {"in_process": True}),
-        ("policy in process, SQLite", {"in_process": True, "sqlite": True}),
+        ("policy in process", {"in_process": 0.0}),
+        ("policy in process, SQLite", {"in_process": 0.0, "sqlite": True}),
     ):
         cpus = [
             (await search(quick, depth, rollouts=rollouts, parallel=8, **kind)).cpu / rollouts
@@ -184,7 +203,7 @@ async def measure(slow: str, quick: str, options: argparse.Namespace) -> None:
             flush=True,
         )
     big = await search(
-        quick, depth, sqlite=True, in_process=True, rollouts=options.nodes // 3, parallel=8
+        quick, depth, sqlite=True, in_process=0.0, rollouts=options.nodes // 3, parallel=8
     )
     print(
         f"{big.nodes} nodes: checkpoints {big.checkpoint / 1e6:.1f} MB, "

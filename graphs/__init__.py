@@ -5,3 +5,6 @@ without one, as the LangGraph server wants it. Input is ``{"task": task.to_dict(
 the context (`PlannerContext`), the output has ``trajectory``, ``score``, ``candidates``, ``usage``
 and ``run``.
 """
+
+PLANNERS = ("greedy", "sampling", "best_of_n", "reflexion", "beam", "mcts")
+"""Names of the planners: of their modules here, of their graphs, of their assistants."""

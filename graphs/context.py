@@ -31,51 +31,64 @@ class PlannerContext(BaseModel):
         default_factory=lambda: os.environ.get("ARMAP_POLICY_URL"),
         title="Policy endpoint",
         description="Address of an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1.",
+        json_schema_extra={"langgraph_nodes": ["begin", "expand", "rollout"]},
     )
     policy_model: str | None = Field(
         default_factory=lambda: os.environ.get("ARMAP_POLICY_MODEL"),
         title="Policy model",
         description="Name under which the endpoint serves the policy.",
+        json_schema_extra={"langgraph_nodes": ["begin", "expand", "rollout"]},
     )
     policy_api_key_env: str | None = Field(
         default_factory=lambda: os.environ.get("ARMAP_POLICY_API_KEY_ENV"),
         title="API key variable",
         description="NAME of the environment variable that holds the endpoint's key.",
+        json_schema_extra={"langgraph_nodes": ["expand", "rollout"]},
     )
     policy_style: Literal["chat", "completion"] = Field(
         default="chat",
         title="Prompt style",
         description="`completion` for base models, which have no chat template.",
+        json_schema_extra={"langgraph_nodes": ["expand", "rollout"]},
     )
     policy_concurrency: int = Field(
         default=128,
         ge=1,
         title="Requests in flight",
         description="Most requests to the policy endpoint at once.",
+        json_schema_extra={"langgraph_nodes": ["expand", "rollout"]},
     )
     policy_timeout: float = Field(
-        default=120.0, gt=0, title="Request deadline", description="Seconds per request."
+        default=120.0,
+        gt=0,
+        title="Request deadline",
+        description="Seconds per request.",
+        json_schema_extra={"langgraph_nodes": ["expand", "rollout"]},
     )
     policy_retries: int = Field(
         default=3,
         ge=0,
         title="Retries",
         description="Further tries after a failure that may pass, with back-off.",
+        json_schema_extra={"langgraph_nodes": ["expand", "rollout"]},
     )
     environment_options: dict[str, Any] = Field(
         default_factory=dict,
         title="Environment options",
         description="Passed to the environment's constructor.",
+        json_schema_extra={"langgraph_nodes": ["begin", "rollout"]},
     )
     reward: str | None = Field(
         default_factory=lambda: os.environ.get("ARMAP_REWARD"),
         title="Reward model",
         description="Folder of a trained reward model, or a name given to register_reward.",
+        json_schema_extra={"langgraph_nodes": ["score"]},
     )
     objective: dict[str, float] = Field(
         default_factory=dict,
         title="Penalties",
         description='Weights of penalties taken off the reward, such as {"length": 0.3}.',
+        json_schema_extra={"langgraph_nodes": ["score"]},
     )
     n: int = Field(
         default=16,
@@ -83,6 +96,7 @@ class PlannerContext(BaseModel):
         le=10_000,
         title="Independent rollouts",
         description="Draws of sampling and Best-of-N.",
+        json_schema_extra={"langgraph_nodes": ["rollout"]},
     )
     temperature: float = Field(
         default=0.7,
@@ -90,6 +104,7 @@ class PlannerContext(BaseModel):
         le=5.0,
         title="Temperature",
         description="Of the policy's samples and proposals; rollouts inside a search are greedy.",
+        json_schema_extra={"langgraph_nodes": ["expand", "rollout"]},
     )
     rollouts: int | None = Field(
         default=32,
@@ -201,18 +216,27 @@ class PlannerContext(BaseModel):
         ge=1,
         title="Step limit",
         description="Most actions in a rollout; a task's own lower limit stands.",
+        json_schema_extra={"langgraph_nodes": ["rollout"]},
     )
     rollout_seconds: float = Field(
         default=600.0,
         gt=0,
         title="Deadline of a rollout",
         description="Seconds from the moment that it has its environment.",
+        json_schema_extra={"langgraph_nodes": ["rollout"]},
     )
-    seed: int = Field(default=0, ge=0, title="Seed", description="Every draw derives from it.")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        title="Seed",
+        description="Every draw derives from it.",
+        json_schema_extra={"langgraph_nodes": ["expand", "rollout"]},
+    )
     run: str | None = Field(
         default=None,
         title="Run name",
         description="Default: a new one. A run that exists goes on by its journal.",
+        json_schema_extra={"langgraph_nodes": ["begin"]},
     )
     reflections: int = Field(
         default=3,

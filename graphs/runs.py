@@ -118,6 +118,17 @@ async def follow(
     )
 
 
+def refuse_other(journal: Journal, settings: Mapping[str, Any], iteration: int) -> None:
+    """Raise `ConfigurationError` where an iteration under way would go on with other settings."""
+    recorded = journal.find("run")
+    differing = _differing(recorded["settings"], settings) if recorded else []
+    if differing:
+        raise ConfigurationError(
+            f"run {journal.run} stopped inside iteration {iteration}: go on with its own "
+            f"{', '.join(differing)}, or fork from a checkpoint before `select`"
+        )
+
+
 def _about(planner: str, context: PlannerContext, settings: Mapping[str, Any]) -> dict[str, Any]:
     values = context.model_dump(mode="json", exclude={"run"})
     if "@" in urlsplit(context.policy_url or "").netloc:

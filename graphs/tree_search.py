@@ -27,7 +27,13 @@ from armap_agents.graphs.deciding import affordable, why_stopped, width_left
 from armap_agents.graphs.evaluating import evaluate, weight_of_values
 from armap_agents.graphs.nodes import PlannerInput, open_reward
 from armap_agents.graphs.rollout import record
-from armap_agents.graphs.runs import follow, open_journal, open_run, settings_of
+from armap_agents.graphs.runs import (
+    follow,
+    open_journal,
+    open_run,
+    refuse_other,
+    settings_of,
+)
 from armap_agents.graphs.tree_state import NodeJob, SearchState, prefix_of
 from armap_agents.graphs.tree_steps import open_episode, propose, visit
 from armap_agents.graphs.tree_view import tree_view
@@ -156,7 +162,7 @@ class TreeSearch:
     async def expand(self, state: SearchState, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
         """Ask the policy for actions below the picked leaves that have none yet."""
         context, task = self.read(runtime), Task.from_dict(state["task"])
-        journal = await open_journal(state["run"])
+        journal = await self.under_way(state["run"], state["iteration"], task, context)
         spent = Usage.from_dict(state["spent"])
         shares = Counter(state["selected"])
         bare = [node for node in shares if state["tree"][node]["status"] == Status.OPEN]
@@ -194,6 +200,7 @@ class TreeSearch:
             {
                 "node": leaf,
                 "run": state["run"],
+                "iteration": state["iteration"],
                 "task": state["task"],
                 "again": state["tree"][leaf]["visits"] > 0,
             }
@@ -205,8 +212,8 @@ class TreeSearch:
         """Take the leaf's action and, unless prefix values alone count, roll out from there."""
         context, job = self.read(runtime), state["job"]
         weight = weight_of_values(await open_reward(context), context.value_weight)
-        journal = await open_journal(job["run"])
         task = Task.from_dict(job["task"])
+        journal = await self.under_way(job["run"], job["iteration"], task, context)
         outcome = await visit(
             job["node"], task, context, journal, runtime.stream_writer, continues=weight < 1
         )
@@ -217,7 +224,8 @@ class TreeSearch:
     async def score(self, state: SearchState, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
         """Ask the reward model once for everything that this iteration brought."""
         context, task = self.read(runtime), Task.from_dict(state["task"])
-        model, journal = await open_reward(context), await open_journal(state["run"])
+        model = await open_reward(context)
+        journal = await self.under_way(state["run"], state["iteration"], task, context)
         weight = weight_of_values(model, context.value_weight)
         finished, prefixes = {}, {}
         for outcome in state["outcomes"]:
@@ -241,7 +249,8 @@ class TreeSearch:
 
     async def backup(self, state: SearchState, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
         """Take the evaluations into the tree, and see whether the search is over."""
-        context, journal = self.read(runtime), await open_journal(state["run"])
+        context, task = self.read(runtime), Task.from_dict(state["task"])
+        journal = await self.under_way(state["run"], state["iteration"], task, context)
         weight = weight_of_values(await open_reward(context), context.value_weight)
         evaluations = [_evaluated(state, outcome) for outcome in state["outcomes"]]
         rule = search.RULES[context.selection]()
@@ -314,13 +323,30 @@ class TreeSearch:
         weight = weight_of_values(model, context.value_weight)
         return {"reward": model.fingerprint, "value_weight": weight}
 
+    async def settings(self, task: Task, context: PlannerContext) -> dict[str, Any]:
+        """Return what a run's events depend on."""
+        return settings_of(task, context, self.fields, **await self.judged_by(context))
+
     async def journal(self, state: SearchState, context: PlannerContext) -> Journal:
         """Return the journal to go on in: the run's, or a fork's where the context changed."""
-        task, judged = Task.from_dict(state["task"]), await self.judged_by(context)
-        settings = settings_of(task, context, self.fields, **judged)
+        settings = await self.settings(Task.from_dict(state["task"]), context)
         upto = f"backup/{state['iteration'] - 1}" if state["iteration"] else "opening"
         fixed = ("environment_options", "max_steps", "reward", "value_weight", *self.fixed)
         return await follow(state["run"], upto, self.planner, context, settings, fixed)
+
+    async def under_way(
+        self, run: str, iteration: int, task: Task, context: PlannerContext
+    ) -> Journal:
+        """Return the journal of an iteration that has begun.
+
+        Raises:
+            ConfigurationError: The context changed in the middle of it, so that answers to
+                different questions would mix.
+        """
+        journal = await open_journal(run)
+        if journal.find(f"backup/{iteration}") is None:
+            refuse_other(journal, await self.settings(task, context), iteration)
+        return journal
 
 
 def _evaluated(state: SearchState, outcome: dict[str, Any]) -> dict[str, Any]:

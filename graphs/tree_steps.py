@@ -6,10 +6,10 @@ import asyncio
 import json
 
 from armap_agents.environment import Guide, make_environment
-from armap_agents.errors import ArmapError, ConfigurationError
+from armap_agents.errors import ArmapError, ConfigurationError, EnvironmentFailure
 from armap_agents.graphs.context import PlannerContext
 from armap_agents.graphs.nodes import open_policy
-from armap_agents.graphs.rollout import Emit, Rollout, derive_seed, record, roll_out
+from armap_agents.graphs.rollout import Emit, Rollout, derive_seed, one_line, record, roll_out
 from armap_agents.graphs.tree_state import Outcome, action_of, depth_of, prefix_of
 from armap_agents.policy import PolicyFailure, Proposals
 from armap_agents.resources import current
@@ -48,8 +48,12 @@ async def open_episode(
     if journal.find("opening") is not None:
         return
     pool = await current().pool(task.environment, context.environment_options)
-    async with pool.lease(task, seconds=context.rollout_seconds) as lease:
-        opening = Trajectory(task, lease.instruction, lease.opening)
+    try:
+        async with pool.lease(task, seconds=context.rollout_seconds) as lease:
+            opening = Trajectory(task, lease.instruction, lease.opening)
+    except Exception as error:
+        line = one_line(error, context.rollout_seconds)
+        raise EnvironmentFailure(f"task {task.id} could not be begun: {line}") from error
     stored = await journal.store(opening)
     kept = {key: stored[key] for key in ("instruction", "observation")}
     record(journal, emit, "opening", "opening", **kept)

@@ -132,6 +132,16 @@ async def test_studio_gets_a_form(server: tuple[str, subprocess.Popen[bytes]]) -
     client = get_client(url=server[0])
     found = {a["graph_id"]: a["assistant_id"] for a in await client.assistants.search()}
     assert {"mcts", "beam", "reflexion"} <= set(found)
+    for assistant in ("mcts", found["mcts"]):
+        with pytest.raises(httpx.HTTPStatusError) as refused:
+            await client.runs.wait(
+                None,
+                assistant,
+                input={"task": {}},
+                context={"rolouts": 4},  # a slip of the pen
+            )
+        assert refused.value.response.status_code == 422
+        assert "no option of the context is called rolouts" in refused.value.response.text
     schemas = await client.assistants.get_schemas(found["mcts"])
     assert schemas["context_schema"] is not None
     assert schemas["context_schema"]["additionalProperties"] is False

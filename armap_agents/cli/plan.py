@@ -19,10 +19,11 @@ from armap_agents.cli.options import (
     parse_pairs,
     parse_weights,
 )
-from armap_agents.cli.planners import PLANNERS, parse_variant, planner_context, planner_graph
+from armap_agents.cli.planners import parse_variant, planner_context, planner_graph
 from armap_agents.cli.planning import plan_task, recorded_run, replay_run, show
 from armap_agents.environment import find_task, make_environment
 from armap_agents.errors import ConfigurationError
+from armap_agents.graphs import PLANNERS
 
 
 def plan(

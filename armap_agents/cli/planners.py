@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from armap_agents.cli.options import parse_pairs
 from armap_agents.errors import ConfigurationError
 from armap_agents.evaluation.spec import RunSpec, planner_of
+from armap_agents.graphs import PLANNERS
 from armap_agents.resources import resources
 from armap_agents.trace import run_name
 from armap_agents.trajectory import Task, content_hash
@@ -26,8 +27,6 @@ if TYPE_CHECKING:  # langgraph takes seconds to import, which `armap --help` sho
     from langgraph.graph.state import CompiledStateGraph
 
     from armap_agents.graphs.context import PlannerContext
-
-PLANNERS = ("greedy", "sampling", "best_of_n", "reflexion", "beam", "mcts")
 
 _WITHOUT_REWARD = frozenset({"greedy", "sampling"})
 

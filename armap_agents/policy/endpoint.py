@@ -176,6 +176,8 @@ class Endpoint:
                     f"has no valid address ({error})", "use one like http://127.0.0.1:8000/v1"
                 )
             ) from None
+        except (httpx.ConnectError, httpx.ConnectTimeout):  # aiohttp's refusals come as the latter
+            raise PolicyError(self._line("cannot be reached", _START)) from None
         except httpx.TimeoutException:
             raise PolicyError(self._line(f"did not answer within {wait:g} s", _START)) from None
         except httpx.HTTPError:
@@ -264,6 +266,8 @@ class Endpoint:
 
         tries = f"in {self.config.retries + 1} tries" if self.config.retries else "in one try"
         match error:
+            case openai.APITimeoutError() if isinstance(error.__cause__, httpx.ConnectTimeout):
+                what, cure = f"cannot be reached, {tries}", _START
             case openai.APITimeoutError():
                 what = f"did not answer within {self.config.timeout:g} s, {tries}"
                 cure = "raise policy_timeout or lower policy_concurrency"
