@@ -6,11 +6,24 @@ spends may pass a limit by that much.
 
 from __future__ import annotations
 
+from armap_agents.errors import ConfigurationError
 from armap_agents.graphs.context import PlannerContext
 from armap_agents.usage import Usage
 
 BUDGETS = ("rollouts", "completions", "tokens", "environment_steps", "seconds")
 """The context's fields that bound a search, in the order in which they are looked at."""
+
+
+def require_budget(context: PlannerContext, what: str) -> None:
+    """Make sure that something will end `what`.
+
+    Raises:
+        ConfigurationError: Every budget is None.
+    """
+    if all(getattr(context, name) is None for name in BUDGETS):
+        raise ConfigurationError(
+            f"without a budget {what} may never end: set one of {', '.join(BUDGETS)}"
+        )
 
 
 def spent_budget(context: PlannerContext, spent: Usage) -> str | None:

@@ -10,11 +10,10 @@ from langgraph.types import interrupt
 from armap_agents.errors import PolicyError
 from armap_agents.graphs.context import PlannerContext
 from armap_agents.graphs.evaluating import evaluate
-from armap_agents.graphs.nodes import open_policy, open_reward
-from armap_agents.graphs.rollout import Emit, Rollout, derive_seed, record, roll_out
+from armap_agents.graphs.nodes import act_out, open_reward
+from armap_agents.graphs.rollout import Emit, derive_seed, record
 from armap_agents.graphs.runs import open_journal
 from armap_agents.graphs.tree_state import SearchState, prefix_of
-from armap_agents.graphs.tree_steps import step_limit
 from armap_agents.resources import current
 from armap_agents.search import Tree
 from armap_agents.trace import Journal
@@ -53,7 +52,7 @@ async def review(state: SearchState, context: PlannerContext, emit: Emit) -> dic
     if not context.review or state["best"] is None:
         return {}
     journal = await open_journal(state["run"])
-    answer, question = _answer(state, journal), f"Reply {REPLIES}."
+    answer, question = _chosen(state, _candidates(state, journal)), f"Reply {REPLIES}."
     while True:
         reply = interrupt(
             {
@@ -100,19 +99,17 @@ async def _candidate(
     edited: bool = False,
 ) -> dict[str, Any]:
     """Act on from a prefix, with these actions first; add what comes out as a candidate."""
-    task = prefix.task
-    job = Rollout(
-        id=name,
-        task=task,
-        seed=derive_seed(context.seed, task.environment, task.id, [*prefix.actions, *actions]),
+    found = await act_out(
+        name,
+        prefix.task,
+        [*prefix.actions, *actions],
+        context,
+        journal,
+        emit,
         temperature=0.0,
-        max_steps=step_limit(task, context),
-        seconds=context.rollout_seconds,
         prefix=prefix,
         actions=actions,
     )
-    pool = await current().pool(task.environment, context.environment_options)
-    found = await roll_out(job, pool, await open_policy(context), journal, emit)
     candidate = {"node": None, **found, "score": None, "objective": None}
     spent = Usage.from_dict(state["spent"]) + Usage.from_dict(found["usage"])
     best, edit = state["best"], f"the edit failed: {found['trajectory']['error']}"
@@ -152,7 +149,6 @@ async def answer(state: SearchState, emit: Emit) -> dict[str, Any]:
     if best is None:
         errors = [c["trajectory"]["error"] for c in candidates if c["trajectory"]["error"]]
         raise PolicyError(f"every rollout failed: {(errors or _errors(state, journal))[-1]}")
-    chosen = next(c for c in candidates if c["trajectory"]["id"] == best["trajectory"])
     record(
         journal,
         emit,
@@ -164,17 +160,16 @@ async def answer(state: SearchState, emit: Emit) -> dict[str, Any]:
     )
     await current().drop(("journal", journal.run))
     return {
-        "trajectory": chosen["trajectory"],
+        "trajectory": _chosen(state, candidates)["trajectory"],
         "score": best["score"],
         "candidates": candidates,
         "usage": state["spent"],
     }
 
 
-def _answer(state: SearchState, journal: Journal) -> dict[str, Any]:
+def _chosen(state: SearchState, candidates: list[dict[str, Any]]) -> dict[str, Any]:
     best = state["best"]
     assert best is not None
-    candidates = _candidates(state, journal)
     return next(c for c in candidates if c["trajectory"]["id"] == best["trajectory"])
 
 

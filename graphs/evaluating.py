@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from armap_agents.errors import ConfigurationError
-from armap_agents.graphs.nodes import scored
-from armap_agents.graphs.rollout import Emit, record
+from armap_agents.graphs.nodes import asked_once, scored
+from armap_agents.graphs.rollout import Emit
 from armap_agents.reward.objectives import as_probability, objectives
 from armap_agents.reward_model import RewardModel
 from armap_agents.trace import Journal
-from armap_agents.trajectory import Trajectory, content_hash
+from armap_agents.trajectory import Trajectory
 
 VALUE_WEIGHT = 0.5
 """λ where nobody says otherwise and the reward model gives prefix values."""
@@ -80,20 +80,7 @@ async def _valued(
     model: Any, prefixes: list[Trajectory], journal: Journal, emit: Emit
 ) -> list[float]:
     """Return the value of each prefix, from the journal if it is there."""
-    if not prefixes:
+    if not prefixes:  # only then need the model have values
         return []
-    ids = [prefix.id for prefix in prefixes]
-    event_id = f"value/{model.fingerprint}/{content_hash(ids)[:16]}"
-    known = journal.find(event_id)
-    if known is None:
-        values = [float(value) for value in await model.avalue(prefixes)]
-        known = record(
-            journal,
-            emit,
-            event_id,
-            "value",
-            fingerprint=model.fingerprint,
-            prefixes=ids,
-            values=values,
-        )
-    return list(known["values"])
+    names = ("value", "prefixes", "values")
+    return await asked_once(names, model.avalue, model.fingerprint, prefixes, journal, emit)

@@ -11,8 +11,7 @@ Rules and arithmetic are in `armap_agents.search`, the graph's nodes in
 from __future__ import annotations
 
 from armap_agents import search
-from armap_agents.errors import ConfigurationError
-from armap_agents.graphs.budget import BUDGETS
+from armap_agents.graphs.budget import require_budget
 from armap_agents.graphs.context import PlannerContext
 from armap_agents.graphs.tree_search import TreeSearch
 from armap_agents.search import Pick, Rule, Tree
@@ -35,10 +34,7 @@ def _below(tree: Tree, context: PlannerContext, node: str, share: int) -> list[s
 
 
 def _context(context: PlannerContext) -> PlannerContext:
-    if all(getattr(context, name) is None for name in BUDGETS):
-        raise ConfigurationError(
-            f"without a budget a search may never end: set one of {', '.join(BUDGETS)}"
-        )
+    require_budget(context, "a search")
     return context
 
 

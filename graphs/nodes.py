@@ -8,11 +8,13 @@ out the chosen candidate with what the run cost.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, TypedDict
 
 from langgraph.runtime import Runtime
 from langgraph.types import Send
 
+from armap_agents.environment import Guide
 from armap_agents.errors import ConfigurationError, PolicyError
 from armap_agents.graphs.context import PlannerContext, context_of
 from armap_agents.graphs.rollout import Emit, Rollout, derive_seed, record, roll_out
@@ -131,24 +133,60 @@ def fan_out(state: PlannerState, runtime: Runtime[PlannerContext]) -> list[Send]
 
 async def rollout(state: RolloutJob, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
     """Roll one episode out; a failure is a record like any other."""
-    context, resources, job = context_of(runtime), current(), state["job"]
-    task = Task.from_dict(job["task"])
-    record = await roll_out(
-        Rollout(
-            id=f"rollout/{job['index']}",
-            task=task,
-            seed=derive_seed(context.seed, task.environment, task.id, job["index"]),
-            temperature=context.temperature,
-            max_steps=min(context.max_steps, task.max_steps or context.max_steps),
-            seconds=context.rollout_seconds,
-            memory=tuple(job.get("memory", ())),
-        ),
-        await resources.pool(task.environment, context.environment_options),
-        await open_policy(context),
+    context, job = context_of(runtime), state["job"]
+    found = await act_out(
+        f"rollout/{job['index']}",
+        Task.from_dict(job["task"]),
+        job["index"],
+        context,
         await open_journal(job["run"]),
         runtime.stream_writer,
+        temperature=context.temperature,
+        memory=tuple(job.get("memory", ())),
     )
-    return {"candidates": [{"index": job["index"], **record}]}
+    return {"candidates": [{"index": job["index"], **found}]}
+
+
+async def act_out(
+    name: str,
+    task: Task,
+    draw: Any,
+    context: PlannerContext,
+    journal: Journal,
+    emit: Emit,
+    **more: Any,
+) -> dict[str, Any]:
+    """Roll out with the pool, the policy and the limits that a context names.
+
+    Args:
+        name: The rollout's id.
+        task: Its task.
+        draw: JSON that tells its draws from those of the run's other rollouts.
+        context: The planner's.
+        journal: The run's.
+        emit: Takes live events.
+        more: Further fields of `Rollout`.
+
+    Returns:
+        What `roll_out` returns.
+    """
+    job = Rollout(
+        id=name,
+        task=task,
+        seed=derive_seed(context.seed, task.environment, task.id, draw),
+        max_steps=min(context.max_steps, task.max_steps or context.max_steps),
+        seconds=context.rollout_seconds,
+        **more,
+    )
+    pool = await current().pool(task.environment, context.environment_options)
+    return await roll_out(job, pool, await open_policy(context), journal, emit)
+
+
+async def guide_of(task: Task, context: PlannerContext) -> Guide | None:
+    """Return what the environment tells a policy; it may know it only after the task's reset."""
+    pool = await current().pool(task.environment, context.environment_options)
+    async with pool.lease(task, seconds=context.rollout_seconds) as lease:
+        return lease.guide
 
 
 async def score(state: PlannerState, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
@@ -172,21 +210,39 @@ async def scored(
     model: RewardModel, trajectories: list[Trajectory], journal: Journal, emit: Emit
 ) -> list[float]:
     """Return the model's scores of finished trajectories, from the journal if they are there."""
+    names = ("score", "trajectories", "scores")
+    return await asked_once(names, model.ascore, model.fingerprint, trajectories, journal, emit)
+
+
+async def asked_once(
+    names: tuple[str, str, str],
+    ask: Callable[[list[Trajectory]], Awaitable[Sequence[float]]],
+    fingerprint: str,
+    trajectories: list[Trajectory],
+    journal: Journal,
+    emit: Emit,
+) -> list[float]:
+    """Return what a model says of a batch, from the journal if it has been asked before.
+
+    Args:
+        names: The event's kind, and its fields for what was asked about and what was said.
+        ask: Asks the model.
+        fingerprint: The model's.
+        trajectories: The batch; an empty one is not asked about.
+        journal: The run's.
+        emit: Takes live events.
+    """
+    if not trajectories:
+        return []
+    kind, asked, said = names
     ids = [trajectory.id for trajectory in trajectories]
-    event_id = f"score/{model.fingerprint}/{content_hash(ids)[:16]}"
+    event_id = f"{kind}/{fingerprint}/{content_hash(ids)[:16]}"
     known = journal.find(event_id)
-    if known is None and trajectories:
-        scores = [float(value) for value in await model.ascore(trajectories)]
-        known = record(
-            journal,
-            emit,
-            event_id,
-            "score",
-            fingerprint=model.fingerprint,
-            trajectories=ids,
-            scores=scores,
-        )
-    return list(known["scores"]) if known else []
+    if known is None:
+        found = [float(value) for value in await ask(trajectories)]
+        data = {"fingerprint": fingerprint, asked: ids, said: found}
+        known = record(journal, emit, event_id, kind, **data)
+    return list(known[said])
 
 
 async def answer(state: PlannerState, runtime: Runtime[PlannerContext]) -> dict[str, Any]:

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from armap_agents.environment import Guide
 from armap_agents.graphs.context import PlannerContext
-from armap_agents.graphs.nodes import open_policy
+from armap_agents.graphs.nodes import guide_of, open_policy
 from armap_agents.graphs.rollout import derive_seed, one_line
 from armap_agents.policy import PolicyFailure, prompts
-from armap_agents.resources import current
-from armap_agents.trajectory import Task, Trajectory
+from armap_agents.trajectory import Trajectory
 from armap_agents.usage import Usage
 
 NOTE_TOKENS = 96
@@ -41,7 +39,8 @@ async def write_note(
     started, task = time.monotonic(), attempt.task
     text, usage, error = "", Usage(), None
     try:
-        prompt = prompts.reflection(attempt, await _guide(task, context), memory)
+        # Leasing the environment resets it, not in vain: the next attempt finds it so.
+        prompt = prompts.reflection(attempt, await guide_of(task, context), memory)
         policy = await open_policy(context)
         text, usage = await policy.write(
             prompt,
@@ -59,14 +58,3 @@ async def write_note(
     usage = replace(usage, seconds=round(time.monotonic() - started, 4))
     note = {"text": text, "usage": usage.to_dict()}
     return note if error is None else note | {"error": error}
-
-
-async def _guide(task: Task, context: PlannerContext) -> Guide | None:
-    """Return what the environment tells a policy.
-
-    An environment may know it only after its reset, which is not in vain: the next attempt finds it
-    there, at the beginning of the task.
-    """
-    pool = await current().pool(task.environment, context.environment_options)
-    async with pool.lease(task, seconds=context.rollout_seconds) as lease:
-        return lease.guide

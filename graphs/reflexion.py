@@ -22,7 +22,7 @@ from langgraph.runtime import Runtime
 
 from armap_agents.errors import ConfigurationError, PolicyError
 from armap_agents.graphs import nodes
-from armap_agents.graphs.budget import BUDGETS, spent_budget
+from armap_agents.graphs.budget import require_budget, spent_budget
 from armap_agents.graphs.context import PlannerContext, context_of
 from armap_agents.graphs.nodes import (
     PlannerInput,
@@ -84,10 +84,7 @@ async def begin(state: PlannerInput, runtime: Runtime[PlannerContext]) -> dict[s
     model = await open_reward(context)
     task = Task.from_dict(state["task"])
     check_penalties(context.objective)
-    if all(getattr(context, name) is None for name in BUDGETS):
-        raise ConfigurationError(
-            f"without a budget Reflexion may never end: set one of {', '.join(BUDGETS)}"
-        )
+    require_budget(context, "Reflexion")
     await current().pool(task.environment, context.environment_options)
     journal = await open_run("reflexion", task, context, _FIELDS, reward=model.fingerprint)
     return {

@@ -37,23 +37,19 @@ def recorded_run(run: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
     Raises:
         ConfigurationError: There is no such run, or it does not say.
     """
+    from armap_agents.viewer.runs import list_runs
+
     path = runs_folder() / run / "trace.jsonl"
     if not path.exists():
-        there = sorted((p for p in runs_folder().glob("*/trace.jsonl")), key=_modified)[-3:]
-        known = (
-            f"the newest are {', '.join(p.parent.name for p in there)}"
-            if there
-            else "it holds none"
+        newest = [summary.name for summary in list_runs(runs_folder(), 3)[0]]
+        known = f"the newest are {', '.join(newest)}" if newest else "it holds none"
+        raise ConfigurationError(
+            f"no run {run} in {runs_folder()} ({known}): give one that is there"
         )
-        raise ConfigurationError(f"no run {run} in {runs_folder()} ({known}): see `armap trace`")
     event = next(iter(read_events(path)), {})
     if event.get("kind") != "run" or "context" not in event:
         raise ConfigurationError(f"run {run} does not say how it was started: start it anew")
     return event["planner"], event["settings"]["task"], event["context"]
-
-
-def _modified(path: Any) -> float:
-    return float(path.stat().st_mtime)
 
 
 async def plan_task(planner: str, task: dict[str, Any], context: PlannerContext) -> dict[str, Any]:
