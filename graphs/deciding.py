@@ -79,12 +79,13 @@ def _seen_before(evaluation: dict[str, Any]) -> bool:
     return evaluation["status"] in FINISHED and evaluation["objective"] is None
 
 
-def width_left(context: PlannerContext, granted: int | None, spent: Usage) -> int:
-    """Return how many leaves the next iteration may evaluate; see `why_stopped`."""
+def rollouts_left(context: PlannerContext, granted: int | None, spent: Usage) -> int | None:
+    """Return how many leaves a search may still evaluate, None without a bound; see `why_stopped`.
+
+    It is at least 1: the search asks while nothing has stopped it.
+    """
     limit = context.rollouts if granted is None else granted
-    if limit is None:
-        return context.parallel
-    return max(1, min(context.parallel, limit - spent.rollouts))
+    return None if limit is None else max(1, limit - spent.rollouts)
 
 
 def affordable(

@@ -1,8 +1,12 @@
 """Search with a tree as a LangGraph graph; how leaves are picked makes it MCTS or a beam.
 
-``select → expand → rollout (Send × W) → score (one batch) → backup → select | answer``, each a
+``select → expand | rollout (Send × W) → score (one batch) → backup → select | answer``, each a
 super-step, so that a history reads as the search. `expand` asks the policy for proposals where the
-search goes below a node for the first time, not before: what nobody descends to costs nothing.
+search goes below a node for the first time, not before: what nobody descends to costs nothing. It
+evaluates the chosen ones among them as soon as it has them, while `rollout` nodes evaluate leaves
+that were proposed earlier: an iteration lasts as long as its longest chain of answers, not as
+long as its slowest proposals and then its longest rollout.
+
 Every answer of the policy, every rollout, score and backup is in the journal before its node
 returns; a run that goes on applies the recorded backups and works from there.
 """
@@ -23,7 +27,7 @@ from langgraph.types import Overwrite, Send
 from armap_agents import search
 from armap_agents.graphs import closing
 from armap_agents.graphs.context import PlannerContext, context_of
-from armap_agents.graphs.deciding import affordable, why_stopped, width_left
+from armap_agents.graphs.deciding import affordable, rollouts_left, why_stopped
 from armap_agents.graphs.evaluating import evaluate, weight_of_values
 from armap_agents.graphs.nodes import PlannerInput, open_reward
 from armap_agents.graphs.rollout import record
@@ -34,8 +38,8 @@ from armap_agents.graphs.runs import (
     refuse_other,
     settings_of,
 )
-from armap_agents.graphs.tree_state import NodeJob, SearchState, prefix_of
-from armap_agents.graphs.tree_steps import open_episode, propose, visit
+from armap_agents.graphs.tree_state import NodeJob, Outcome, SearchState, prefix_of
+from armap_agents.graphs.tree_steps import Proposed, open_episode, propose, visit
 from armap_agents.graphs.tree_view import tree_view
 from armap_agents.reward.objectives import check_penalties
 from armap_agents.search import Evaluation, Pick, Tree
@@ -79,8 +83,10 @@ class TreeSearch:
         builder.add_node("answer", self.answer)
         builder.add_edge(START, "begin")
         builder.add_edge("begin", "select")
-        builder.add_conditional_edges("select", self.after_select, ["expand", "finish", "review"])
-        builder.add_conditional_edges("expand", self.after_expand, ["rollout", "score"])
+        builder.add_conditional_edges(
+            "select", self.after_select, ["expand", "rollout", "finish", "review"]
+        )
+        builder.add_edge("expand", "score")
         builder.add_edge("rollout", "score")
         builder.add_edge("score", "backup")
         builder.add_conditional_edges("backup", self.after_backup, ["select", "finish", "review"])
@@ -128,7 +134,9 @@ class TreeSearch:
             stopped = why_stopped(context, state["granted"], tree, spent, best, journal, iteration)
         picks: list[Pick] = []
         if stopped is None:
-            width = width_left(context, state["granted"], spent)
+            width = context.parallel
+            if (rollouts := rollouts_left(context, state["granted"], spent)) is not None:
+                width = min(width, rollouts)
             bound = None if state["granted"] else context.completions
             left = None if bound is None else bound - spent.completions
             picks, stopped = affordable(self.pick, tree, context, width, left, journal, task)
@@ -149,64 +157,67 @@ class TreeSearch:
             "spent": spent.to_dict(),
             "clock": time.time(),
             "selected": [pick.leaf for pick in picks],
-            "leaves": [],
             "outcomes": None,
             "rewards": {},
             "stopped": stopped,
         }
 
-    def after_select(self, state: SearchState) -> Literal["expand", "finish", "review"]:
-        """Go on while there are leaves."""
-        return "expand" if state["stopped"] is None else closing.after_search(state)
-
-    async def expand(self, state: SearchState, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
-        """Ask the policy for actions below the picked leaves that have none yet."""
-        context, task = self.read(runtime), Task.from_dict(state["task"])
-        journal = await self.under_way(state["run"], state["iteration"], task, context)
-        spent = Usage.from_dict(state["spent"])
-        shares = Counter(state["selected"])
-        bare = [node for node in shares if state["tree"][node]["status"] == Status.OPEN]
-        emit = runtime.stream_writer
-        found = await asyncio.gather(
-            *(
-                propose(node, prefix_of(journal, task, node), context, journal, emit)
-                for node in bare
-            )
-        )
-        tree: Tree = state["tree"]
-        outcomes = []
-        for node, (proposals, usage, error) in zip(bare, found, strict=True):
-            spent += replace(usage, seconds=0.0)  # they overlap; `backup` reads the clock
-            if error is None:
-                tree = search.expand(tree, node, proposals)
-            else:
-                outcomes.append({"node": node, "status": Status.FAILED.value, "error": error})
-        leaves = [node for node in shares if node not in bare]
-        for node in bare:
-            if tree[node]["children"] and not tree[node]["closed"]:
-                leaves += self.below(tree, context, node, shares[node])
-        if context.rollouts is not None and state["granted"] is None:
-            leaves = leaves[: max(1, context.rollouts - spent.rollouts)]
-        return {
-            "tree": search.changes(state["tree"], tree),
-            "leaves": leaves,
-            "outcomes": outcomes,
-            "spent": spent.to_dict(),
-        }
-
-    def after_expand(self, state: SearchState) -> list[Send] | Literal["score"]:
-        """Send every leaf to be evaluated, all at once."""
+    def after_select(self, state: SearchState) -> str | list[str | Send]:
+        """Evaluate the leaves all at once: known ones each by itself, the others in `expand`."""
+        if state["stopped"] is not None:
+            return closing.after_search(state)
+        tree = state["tree"]
         jobs = [
             {
                 "node": leaf,
                 "run": state["run"],
                 "iteration": state["iteration"],
                 "task": state["task"],
-                "again": state["tree"][leaf]["visits"] > 0,
+                "again": tree[leaf]["visits"] > 0,
             }
-            for leaf in state["leaves"]
+            for leaf in dict.fromkeys(state["selected"])
+            if tree[leaf]["status"] != Status.OPEN
         ]
-        return [Send("rollout", {"job": job}) for job in jobs] or "score"
+        expands = any(tree[leaf]["status"] == Status.OPEN for leaf in state["selected"])
+        return [*(["expand"] if expands else []), *(Send("rollout", {"job": job}) for job in jobs)]
+
+    async def expand(self, state: SearchState, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
+        """Ask for actions below the picked leaves that have none yet, and evaluate the best."""
+        context, task = self.read(runtime), Task.from_dict(state["task"])
+        weight = weight_of_values(await open_reward(context), context.value_weight)
+        journal = await self.under_way(state["run"], state["iteration"], task, context)
+        emit, spent = runtime.stream_writer, Usage.from_dict(state["spent"])
+        shares = Counter(state["selected"])
+        bare = [node for node in shares if state["tree"][node]["status"] == Status.OPEN]
+        rollouts = rollouts_left(context, state["granted"], spent)
+        # A planner may want more leaves below a node than were picked, as many as are to spare.
+        spare = None if rollouts is None else (rollouts - shares.total()) // len(bare)
+
+        async def below(node: str) -> tuple[Proposed, list[Outcome]]:
+            asked = await propose(node, prefix_of(journal, task, node), context, journal, emit)
+            if asked.error is not None:
+                failed = {"node": node, "status": Status.FAILED.value, "error": asked.error}
+                return asked, [failed]
+            tree = search.expand(state["tree"], node, asked.items)
+            chosen = self.below(tree, context, node, shares[node]) if asked.items else []
+            limit = None if spare is None else shares[node] + spare
+            visits = (
+                visit(leaf, task, context, journal, emit, continues=weight < 1)
+                for leaf in chosen[:limit]
+            )
+            return asked, await asyncio.gather(*visits)
+
+        found = await asyncio.gather(*map(below, bare))
+        tree: Tree = state["tree"]
+        for node, (asked, _) in zip(bare, found, strict=True):
+            spent += replace(asked.usage, seconds=0.0)  # they overlap; `backup` reads the clock
+            if asked.error is None:
+                tree = search.expand(tree, node, asked.items)
+        return {
+            "tree": search.changes(state["tree"], tree),
+            "outcomes": [outcome for _, outcomes in found for outcome in outcomes],
+            "spent": spent.to_dict(),
+        }
 
     async def rollout(self, state: NodeJob, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
         """Take the leaf's action and, unless prefix values alone count, roll out from there."""

@@ -45,7 +45,6 @@ class SearchState(PlannerInput):
         iteration: Number of the iteration under way, or of those that are done.
         tree: An `armap_agents.search.Tree`.
         selected: Leaves picked in this iteration, to be evaluated or to be expanded.
-        leaves: Nodes to be evaluated in it.
         outcomes: What they came to.
         rewards: By node: score, objective, value (of the prefix), result (of the rollout).
         best: The best finished trajectory so far: node, trajectory (id), score, objective.
@@ -64,7 +63,6 @@ class SearchState(PlannerInput):
     iteration: int
     tree: Annotated[dict[str, Node], DeltaChannel(grow, snapshot_frequency=50)]
     selected: list[str]
-    leaves: list[str]
     outcomes: Annotated[list[Outcome], gather]
     rewards: dict[str, dict[str, Any]]
     best: dict[str, Any] | None

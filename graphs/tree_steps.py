@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import dataclass
 
 from armap_agents.environment import Guide, make_environment
 from armap_agents.errors import ArmapError, ConfigurationError, EnvironmentFailure
 from armap_agents.graphs.context import PlannerContext
-from armap_agents.graphs.nodes import open_policy
-from armap_agents.graphs.rollout import Emit, Rollout, derive_seed, one_line, record, roll_out
+from armap_agents.graphs.nodes import act_out, guide_of, open_policy
+from armap_agents.graphs.rollout import Emit, derive_seed, one_line, record
 from armap_agents.graphs.tree_state import Outcome, action_of, depth_of, prefix_of
 from armap_agents.policy import PolicyFailure, Proposals
 from armap_agents.resources import current
@@ -21,11 +22,6 @@ from armap_agents.usage import Usage
 
 ROOT_TRIES = 3
 """How often proposals at the root are asked for: a search that fails there has no answer at all."""
-
-
-def step_limit(task: Task, context: PlannerContext) -> int:
-    """Return the most actions of an episode: the lower of the task's limit and the context's."""
-    return min(context.max_steps, task.max_steps or context.max_steps)
 
 
 async def open_episode(
@@ -61,15 +57,9 @@ async def open_episode(
 
 async def _guide(task: Task, context: PlannerContext) -> Guide | None:
     """Return what the policy is told about the environment."""
-    resources = current()
-
-    async def look() -> Guide | None:
-        pool = await resources.pool(task.environment, context.environment_options)
-        async with pool.lease(task, seconds=context.rollout_seconds) as lease:
-            return lease.guide
-
     options = json.dumps(context.environment_options, sort_keys=True)
-    return await resources.get(("guide", task.environment, options), look)
+    key = ("guide", task.environment, options)
+    return await current().get(key, lambda: guide_of(task, context))
 
 
 def cost_of(prefix: Trajectory, k: int) -> int:
@@ -78,15 +68,30 @@ def cost_of(prefix: Trajectory, k: int) -> int:
     return k if listed is None or templates else len(listed)
 
 
+@dataclass(frozen=True)
+class Proposed:
+    """What asking for proposals at a node came to.
+
+    Attributes:
+        items: Distinct actions with their priors.
+        usage: What it cost.
+        error: Why there are none, in one line; None where the policy answered.
+    """
+
+    items: list[tuple[str, float]]
+    usage: Usage
+    error: str | None = None
+
+
 async def propose(
     node: str, prefix: Trajectory, context: PlannerContext, journal: Journal, emit: Emit
-) -> tuple[list[tuple[str, float]], Usage, str | None]:
-    """Return the policy's proposals at a node with their priors, the costs, and what failed."""
+) -> Proposed:
+    """Ask the policy for proposals at a node, or return them from the journal."""
     known = journal.find(f"expand/{node}")
     if known is None:
         found, spent, error = await _asked(prefix, context, ROOT_TRIES if node == ROOT else 1)
         if found is None:
-            return [], spent, error
+            return Proposed([], spent, error)
         priors = merged([(proposal.action, proposal.prior) for proposal in found.items])
         known = record(
             journal,
@@ -97,8 +102,8 @@ async def propose(
             items=[{"action": action, "prior": prior} for action, prior in priors.items()],
             usage=(spent + found.usage).to_dict(),
         )
-    usage = Usage.from_dict(known["usage"])
-    return [(item["action"], item["prior"]) for item in known["items"]], usage, None
+    items = [(item["action"], item["prior"]) for item in known["items"]]
+    return Proposed(items, Usage.from_dict(known["usage"]))
 
 
 async def _asked(
@@ -140,19 +145,18 @@ async def visit(
     """
     action = action_of(journal, node)
     prefix = prefix_of(journal, task, node.rpartition(".")[0])
-    job = Rollout(
-        id=f"rollout/{node}",
-        task=task,
-        seed=derive_seed(context.seed, task.environment, task.id, [*prefix.actions, action]),
+    found = await act_out(
+        f"rollout/{node}",
+        task,
+        [*prefix.actions, action],
+        context,
+        journal,
+        emit,
         temperature=0.0,
-        max_steps=step_limit(task, context),
-        seconds=context.rollout_seconds,
         prefix=prefix,
         actions=(action,),
         continues=continues,
     )
-    pool = await current().pool(task.environment, context.environment_options)
-    found = await roll_out(job, pool, await open_policy(context), journal, emit)
     trajectory = found["trajectory"]
     over = len(trajectory["steps"]) == depth_of(node)
     failed = trajectory["status"] == Status.FAILED

@@ -491,6 +491,11 @@ class Recorded:
             s for s in self.history if node in s.next and s.values["iteration"] == iteration
         )
 
+    def inside(self, node: str) -> Any:
+        """Return the checkpoint in the middle of the search from which `node` runs next."""
+        found = [s for s in self.history if node in s.next and s.values["iteration"] > 1]
+        return found[-1]
+
 
 async def recorded(url: str, graph: Any = mcts, **options: Any) -> Recorded:
     compiled = graph.builder.compile(checkpointer=InMemorySaver())
@@ -538,9 +543,8 @@ async def test_a_fork_with_the_same_context_asks_nothing_again(
         first = await recorded(server.url)
         parent = events(opened, first.out["run"])
         asked = len(server.requests)
-        iteration = first.out["iteration"] if node == "answer" else 2
         out = await first.graph.ainvoke(
-            None, first.before(node, iteration).config, context=context(server.url)
+            None, first.inside(node).config, context=context(server.url)
         )
         assert len(server.requests) == asked
     assert events(opened, first.out["run"]) == parent
@@ -556,10 +560,11 @@ async def test_a_fork_in_the_middle_of_an_iteration_leaves_its_parent_alone(
         first = await recorded(server.url)
         parent = events(opened, first.out["run"])
         changed = context(server.url) | {"seed": 7}
-        out = await first.graph.ainvoke(None, first.before(node, 2).config, context=changed)
-    child = events(opened, out["run"])
+        start = first.inside(node)
+        out = await first.graph.ainvoke(None, start.config, context=changed)
+    child, iteration = events(opened, out["run"]), start.values["iteration"]
     assert child[0]["parent"]["run"] == first.out["run"]
-    assert child[0]["parent"]["event"] in ("backup/1", "backup/2")
+    assert child[0]["parent"]["event"] in (f"backup/{iteration - 1}", f"backup/{iteration}")
     assert events(opened, first.out["run"]) == parent
 
 
