@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 
-class ArmapError(Exception):
+class ArmapError(RuntimeError):
     """Something the user can mend; the message is one line and says how.
 
-    The command line prints it without a traceback and exits with status 1.
+    The command line prints it without a traceback and exits with status 1. It is a `RuntimeError`
+    because the LangGraph server hands on the messages of Python's own errors alone.
     """
 
 

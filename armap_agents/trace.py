@@ -161,6 +161,8 @@ class Journal:
     async def take_over(self, run: str, kinds: Set[str]) -> Journal:
         """Open a new run with this one's settings that has its events of some kinds already.
 
+        Of a fork it has everything up to where that parted from its parent.
+
         Args:
             run: Its name; none of that name may exist.
             kinds: Kinds of the events.
@@ -170,8 +172,15 @@ class Journal:
         """
         own = self._events["run"]
         first = {key: own[key] for key in own if key not in ("id", "kind", "time")}
+        parted = (own["parent"] or {}).get("event")
         first["parent"] = {"run": self.run, "event": None}
-        events = [event for event in self._events.values() if event["kind"] in kinds]
+        ids = list(self._events)
+        inherited = set(ids[1 : ids.index(parted) + 1]) if parted else set()
+        events = [
+            event
+            for key, event in self._events.items()
+            if event["kind"] in kinds or key in inherited
+        ]
         return await asyncio.to_thread(self._copy, run, events, first)
 
     def _copy(self, run: str, events: list[dict[str, Any]], first: dict[str, Any]) -> Journal:

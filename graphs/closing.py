@@ -20,6 +20,9 @@ from armap_agents.trace import Journal
 from armap_agents.trajectory import Status, Task, Trajectory
 from armap_agents.usage import Usage
 
+EDITED = "the answer was edited"
+"""Ends the reason why a search stopped whose answer a person wrote."""
+
 REPLIES = '{"approve": true}, {"actions": ["…", …]} or {"rollouts": 16}'
 
 
@@ -114,7 +117,7 @@ async def _candidate(
     spent = Usage.from_dict(state["spent"]) + Usage.from_dict(found["usage"])
     best, edit = state["best"], f"the edit failed: {found['trajectory']['error']}"
     if found["trajectory"]["status"] != Status.FAILED:
-        edit = "the answer was edited"
+        edit = EDITED
         trajectory = journal.load(found["trajectory"])
         rewards = await evaluate(
             await open_reward(context),
@@ -188,8 +191,10 @@ def _candidates(state: SearchState, journal: Journal) -> list[dict[str, Any]]:
         assert event is not None
         for evaluation in event["evaluations"]:
             node, trajectory = evaluation["node"], evaluation["trajectory"]
-            rollout = journal.find(f"rollout/{node}") or journal.failure(f"rollout/{node}")
-            if trajectory is None or rollout is None or trajectory in found:
+            known = (journal.find(f"rollout/{node}"), journal.failure(f"rollout/{node}"))
+            # A rollout that failed may have been tried again since.
+            rollout = next((r for r in known if r and r["trajectory"]["id"] == trajectory), None)
+            if rollout is None or trajectory in found:
                 continue
             if rollout["trajectory"]["status"] != Status.OPEN:
                 found[trajectory] = {

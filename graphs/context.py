@@ -172,6 +172,7 @@ class PlannerContext(BaseModel):
     exploration: float | None = Field(
         default=None,
         ge=0,
+        allow_inf_nan=False,
         title="Exploration",
         description="Constant c of the rule's bonus; empty: the rule's own.",
         json_schema_extra={"langgraph_nodes": ["select"]},

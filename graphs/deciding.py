@@ -17,14 +17,19 @@ from armap_agents.trace import Journal
 from armap_agents.trajectory import Status, Task
 from armap_agents.usage import Usage
 
-HOPELESS = 3
-"""Iterations in a row in which everything failed that end a search."""
+HOPELESS = 24
+"""Evaluations in a row that failed, in three iterations or more, and end a search: while some calls
+fail by accident so many never do, and where the endpoint is down more would only take longer."""
 
 STALE = 100
 """Iterations in a row that only looked at finished episodes again; they end a search that has no
 budget of rollouts, since what they cost would never spend another one."""
 
 NOTHING_LEFT = "nothing is left to evaluate"
+EVERYTHING_FAILS = f"everything fails: the newest {HOPELESS} evaluations or more did"
+
+Left = dict[str, int | None]
+"""What the budgets have left: `rollouts`, `completions`; None bounds nothing."""
 
 
 def why_stopped(
@@ -38,6 +43,8 @@ def why_stopped(
 ) -> str | None:
     """Return why a search is over, None while it is not.
 
+    A replay ends where its original did, whatever budgets and persons said there.
+
     Args:
         context: Its budgets and threshold.
         granted: Rollouts in all that a person asked for, which lifts every budget.
@@ -47,6 +54,8 @@ def why_stopped(
         journal: The run's.
         iteration: Number of iterations that are done.
     """
+    if (told := journal.find("told")) is not None:
+        return None if iteration < len(told["left"]) else told["stopped"]
     enough = inf if context.stop_objective is None else context.stop_objective
     if granted is not None:
         if spent.rollouts >= granted:
@@ -55,37 +64,80 @@ def why_stopped(
         return f"{budget.replace('_', ' ')} spent"
     elif best and best["objective"] >= enough:
         return f"objective {best['objective']:.3f} ≥ {enough:g}"
+    if _all_newest(journal, iteration, 3, HOPELESS, lambda e: e["status"] == Status.FAILED):
+        return EVERYTHING_FAILS
     if tree[ROOT]["closed"]:
         return NOTHING_LEFT
-    if _all_newest(journal, iteration, HOPELESS, lambda e: e["status"] == Status.FAILED):
-        return f"everything failed in {HOPELESS} iterations"
-    if context.rollouts is None and _all_newest(journal, iteration, STALE, _seen_before):
+    if context.rollouts is None and _all_newest(journal, iteration, STALE, 0, _seen_before):
         return f"nothing new in {STALE} iterations"
     return None
 
 
 def _all_newest(
-    journal: Journal, iteration: int, count: int, holds: Callable[[dict[str, Any]], bool]
+    journal: Journal,
+    iteration: int,
+    iterations: int,
+    evaluations: int,
+    holds: Callable[[dict[str, Any]], bool],
 ) -> bool:
-    """Whether something holds for every evaluation of the newest iterations, if so many are."""
-    for k in range(iteration - 1, iteration - 1 - count, -1):
+    """Whether something holds for the newest evaluations: so many, in so many iterations.
+
+    None are newer than a resumption after everything failed.
+    """
+    seen = 0
+    for k in range(iteration - 1, -1, -1):
         event = journal.find(f"backup/{k}")
-        if event is None or not all(map(holds, event["evaluations"])):
+        if event is None or event.get("reopened") == EVERYTHING_FAILS:
             return False
-    return True
+        if not all(map(holds, event["evaluations"])):
+            return False
+        seen += len(event["evaluations"])
+        if iteration - k >= iterations and seen >= evaluations:
+            return True
+    return False
 
 
 def _seen_before(evaluation: dict[str, Any]) -> bool:
     return evaluation["status"] in FINISHED and evaluation["objective"] is None
 
 
-def rollouts_left(context: PlannerContext, granted: int | None, spent: Usage) -> int | None:
-    """Return how many leaves a search may still evaluate, None without a bound; see `why_stopped`.
+def only_failed_left(tree: Tree, stopped: str | None) -> bool:
+    """Return whether a search stops because all that it could still evaluate has failed once.
 
-    It is at least 1: the search asks while nothing has stopped it.
+    It goes on with these then. Without proposals at the root, which have been asked for several
+    times by then, it does not.
     """
-    limit = context.rollouts if granted is None else granted
-    return None if limit is None else max(1, limit - spent.rollouts)
+    return stopped == NOTHING_LEFT and tree[ROOT]["status"] != Status.FAILED and _failed(tree)
+
+
+def tries_again(tree: Tree, stopped: str | None, journal: Journal, iteration: int) -> bool:
+    """Return whether the next iteration is to open failed nodes again, instead of selecting.
+
+    A search that failures have ended gets here when it is resumed: the endpoint may be well now.
+    """
+    if (told := journal.find("told")) is not None:
+        return iteration < len(told["left"]) and told["left"][iteration] is None
+    return stopped in (NOTHING_LEFT, EVERYTHING_FAILS) and _failed(tree)
+
+
+def _failed(tree: Tree) -> bool:
+    return any(node["status"] == Status.FAILED for node in tree.values())
+
+
+def budgets_left(
+    context: PlannerContext, granted: int | None, spent: Usage, journal: Journal, iteration: int
+) -> Left:
+    """Return what an iteration may use: leaves (at least 1) and completions; see `why_stopped`."""
+    if (told := journal.find("told")) is not None:
+        left: Left = told["left"][iteration]
+        return left
+    rollouts, completions = context.rollouts, context.completions
+    if granted is not None:
+        rollouts, completions = granted, None
+    return {
+        "rollouts": None if rollouts is None else max(1, rollouts - spent.rollouts),
+        "completions": None if completions is None else completions - spent.completions,
+    }
 
 
 def affordable(
@@ -117,11 +169,11 @@ def affordable(
         if left is None or not bare:
             return picks, None
         costs = {node: cost_of(prefix_of(journal, task, node), context.proposals) for node in bare}
-        if sum(costs.values()) <= left:
-            return picks, None
         dear = [node for node in bare if costs[node] > left]
+        if not dear:
+            while sum(costs[node] for node in bare & {pick.leaf for pick in picks}) > left:
+                picks = picks[:-1]
+            return picks, None
         for node in dear:
             tree, passed_over = close(tree, node), True
-        if not dear:
-            width -= 1
     return [], "completions spent" if passed_over else NOTHING_LEFT

@@ -103,7 +103,7 @@ async def rollout(state: ReflexionState, runtime: Runtime[PlannerContext]) -> di
     context, index = context_of(runtime), len(state["attempts"])
     reflected = any(note["index"] == index - 1 for note in state["reflections"])
     newest = f"{'reflection' if reflected else 'attempt'}/{index - 1}" if index else "run"
-    journal = await _follow(state, context, newest)
+    journal = await _follow(state, context, newest, f"attempt/{index}")
     passed_over = journal.find(f"attempt/{index}")
     if passed_over is not None and "partial" in passed_over:
         found = {"trajectory": passed_over["partial"], "usage": passed_over["usage"]}
@@ -145,7 +145,8 @@ async def score(state: ReflexionState, runtime: Runtime[PlannerContext]) -> dict
         attempt = attempt | {"usage": known["usage"]}
     attempts = [*earlier, attempt]
     spent = _spent(attempts, state["reflections"])
-    stopped = stopped or _gives_up(attempts) or _budget(context, spent)
+    done = (len(attempts), len(state["reflections"]))
+    stopped = stopped or _gives_up(attempts) or _budget(context, spent, journal, done)
     if attempt["status"] != Status.FAILED or stopped is None:
         event = attempt | {"spent": spent.to_dict()}
         record(journal, runtime.stream_writer, event_id, "attempt", **event)
@@ -156,7 +157,7 @@ async def reflect(state: ReflexionState, runtime: Runtime[PlannerContext]) -> di
     """Have the policy note what to do differently; a failure costs this note alone."""
     context, attempt = context_of(runtime), state["attempts"][-1]
     index = attempt["index"]
-    journal = await _follow(state, context, f"attempt/{index}")
+    journal = await _follow(state, context, f"attempt/{index}", f"reflection/{index}")
     event = journal.find(f"reflection/{index}")
     if event is None:
         trajectory = journal.load(_trajectory(attempt, journal))
@@ -164,7 +165,8 @@ async def reflect(state: ReflexionState, runtime: Runtime[PlannerContext]) -> di
         event = record(journal, runtime.stream_writer, f"reflection/{index}", "reflection", **noted)
     note = {"index": index, "text": event["text"], "usage": event["usage"]}
     spent = _spent(state["attempts"], [*state["reflections"], note])
-    return {"run": journal.run, "reflections": [note], "stopped": _budget(context, spent)}
+    stopped = _budget(context, spent, journal, (index + 1, len(state["reflections"]) + 1))
+    return {"run": journal.run, "reflections": [note], "stopped": stopped}
 
 
 async def answer(state: ReflexionState, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
@@ -222,7 +224,9 @@ def after_reflection(state: ReflexionState) -> Literal["rollout", "answer"]:
     return "answer" if state["stopped"] else "rollout"
 
 
-async def _follow(state: ReflexionState, context: PlannerContext, newest: str) -> Journal:
+async def _follow(
+    state: ReflexionState, context: PlannerContext, newest: str, following: str
+) -> Journal:
     """Return the journal to go on in: a fork's where a checkpoint is continued with other settings.
 
     Attempts are compared by their objectives, so a fork keeps what these depend on.
@@ -232,7 +236,7 @@ async def _follow(state: ReflexionState, context: PlannerContext, newest: str) -
         Task.from_dict(state["task"]), context, _FIELDS, reward=model.fingerprint
     )
     fixed = ("environment_options", "objective", "reward")
-    return await follow(state["run"], newest, "reflexion", context, settings, fixed)
+    return await follow(state["run"], newest, following, "reflexion", context, settings, fixed)
 
 
 def _passes(attempt: dict[str, Any], context: PlannerContext, model: RewardModel) -> str | None:
@@ -258,7 +262,16 @@ def _gives_up(attempts: Sequence[dict[str, Any]]) -> str | None:
     return f"{FAILURES_IN_A_ROW} attempts in a row failed: {newest[-1]['error']}"
 
 
-def _budget(context: PlannerContext, spent: Usage) -> str | None:
+def _budget(
+    context: PlannerContext, spent: Usage, journal: Journal, done: tuple[int, int]
+) -> str | None:
+    """Return which budget is spent; a replay ends after as much as its original, (attempts, notes).
+
+    What seconds allow depends on the machine, and a run may have been resumed with more.
+    """
+    if (told := journal.find("told")) is not None:
+        stopped: str = told["stopped"]
+        return stopped if list(done) >= told["done"] else None
     name = spent_budget(context, spent)
     return name and f"{name} spent"
 

@@ -3,6 +3,8 @@
 A new run gets the recorded answers of policy and reward model under their ids; everything else,
 selections, environment steps, backups, is done again. The same code on the same answers makes the
 same decisions, so a replay shows whether a search is what its trace says, on another machine too.
+What no answer tells, what budgets had left (a run may be resumed with more) and where a person
+stopped it, it is `told`. A fork is replayed from where it parted from its parent.
 """
 
 from __future__ import annotations
@@ -10,11 +12,13 @@ from __future__ import annotations
 from typing import Any
 
 from armap_agents.errors import ConfigurationError
+from armap_agents.graphs.closing import EDITED
 from armap_agents.graphs.context import PlannerContext
 from armap_agents.graphs.runs import open_journal
 from armap_agents.policy import PolicyFailure
 from armap_agents.resources import current
-from armap_agents.trace import new_run_id
+from armap_agents.trace import Journal, new_run_id
+from armap_agents.trajectory import Status
 from armap_agents.usage import Usage
 
 ANSWERS = frozenset({"policy", "proposals", "reflection", "score", "value", "clock"})
@@ -50,13 +54,40 @@ async def begin_replay(run: str, context: PlannerContext) -> PlannerContext:
     recorded = source.find("run")
     if recorded is None:
         raise ConfigurationError(f"run {run} has nothing to replay")
-    context = context.model_copy(update={"run": new_run_id(), "policy_retries": 0})
+    changes = {"run": new_run_id(), "policy_retries": 0, "review": False}
+    context = context.model_copy(update=changes)
     assert context.run is not None
     journal = await source.take_over(context.run, ANSWERS)
+    journal.record("told", "told", **_told(source))
     resources = current()
     await resources.get(("journal", context.run), lambda: _itself(journal))
     await resources.get(("policy", context.policy()), lambda: _itself(RecordedOnly(run)))
     return context
+
+
+def _told(source: Journal) -> dict[str, Any]:
+    """Return what budgets, persons and accidents decided in a run.
+
+    Of a search by iteration: what its budgets had `left`, None where it opened failed nodes again
+    instead of selecting, and its `failures`. Of Reflexion what was `done`: attempts and notes.
+    """
+    answers = [event for event in source.events() if event["kind"] == "answer"]
+    stopped = answers[-1].get("stopped") if answers else "the recorded run was stopped here"
+    left: list[dict[str, Any] | None] = []
+    failures = []
+    while (backup := source.find(f"backup/{len(left)}")) is not None:
+        selection = source.find(f"select/{len(left)}")
+        left.append(selection and selection["left"])
+        failed = (e for e in backup["evaluations"] if e["status"] == Status.FAILED)
+        keys = ("node", "trajectory", "status", "error")
+        failures.append([{key: evaluation[key] for key in keys} for evaluation in failed])
+    done = [
+        sum(event["kind"] == kind for event in source.events())
+        for kind in ("attempt", "reflection")
+    ]
+    if answers and done[0]:  # attempts that failed at the end are in no event of their own
+        done[0] = int(answers[-1]["id"].split("/")[1])
+    return {"stopped": stopped, "left": left, "failures": failures, "done": done}
 
 
 async def _itself(thing: Any) -> Any:
@@ -70,9 +101,7 @@ async def same_outcome(run: str, replayed: str) -> str:
         ConfigurationError: It came out differently.
     """
     was, now = await open_journal(run), await open_journal(replayed)
-    kinds = ("backup", "answer")
-    before = {e["id"]: _essence(e) for e in was.events() if e["kind"] in kinds}
-    after = {e["id"]: _essence(e) for e in now.events() if e["kind"] in kinds}
+    before, after = _decisions(was), _decisions(now)
     differing = [key for key in before if after.get(key) != before[key]]
     if differing:
         raise ConfigurationError(
@@ -82,9 +111,19 @@ async def same_outcome(run: str, replayed: str) -> str:
     return f"replayed as {replayed}: every decision is the recorded one"
 
 
+def _decisions(journal: Journal) -> dict[str, Any]:
+    """Return what a run decided: its backups and its last answer, unless a person edited that."""
+    events = journal.events()
+    answers = [event for event in events if event["kind"] == "answer"][-1:]
+    if answers and (answers[0].get("stopped") or "").endswith(EDITED):
+        answers = []
+    backups = [event for event in events if event["kind"] == "backup"]
+    return {event["id"]: _essence(event) for event in (*backups, *answers)}
+
+
 def _essence(event: dict[str, Any]) -> dict[str, Any]:
     """Return what a replay has to reproduce: not times, and not the words of an error."""
-    kept = {k: v for k, v in event.items() if k not in ("time", "spent", "usage")}
+    kept = {k: v for k, v in event.items() if k not in ("time", "spent", "usage", "reopened")}
     if "evaluations" in kept:
         kept["evaluations"] = [{**e, "error": bool(e["error"])} for e in kept["evaluations"]]
     return kept

@@ -66,19 +66,33 @@ async def open_run(
     context.policy()  # before anything is written: without an endpoint there is nothing to run
     asked = settings_of(task, context, fields, **more)
     journal = await open_journal(context.run or new_run_id())
-    event = journal.record("run", "run", **_about(planner, context, asked), parent=None)
+    about = _about(planner, context, asked)
+    event = journal.record("run", "run", **about, parent=None)
     differing = _differing(event["settings"], asked)
     if differing:
         raise ConfigurationError(
             f"run {journal.run} was recorded with another {', '.join(differing)}: use the same, "
             "or leave `run` out for a new run"
         )
+    newest, changes = _newest_context(journal)
+    if newest != about["context"]:
+        journal.record(f"context/{changes}", "context", context=about["context"])
     return journal
+
+
+def _newest_context(journal: Journal) -> tuple[dict[str, Any], int]:
+    """Return the context that a run went on with last, and how often it has changed."""
+    changes, event = 0, journal.find("run")
+    while (changed := journal.find(f"context/{changes}")) is not None:
+        changes, event = changes + 1, changed
+    assert event is not None
+    return event["context"], changes
 
 
 async def follow(
     run: str,
     upto: str,
+    following: str,
     planner: str,
     context: PlannerContext,
     settings: Mapping[str, Any],
@@ -86,9 +100,13 @@ async def follow(
 ) -> Journal:
     """Return the journal that a run goes on in: its own, or a fork's where the settings changed.
 
+    Another endpoint under the same model's name is no other setting, since servers move; but where
+    what comes next is recorded already, it is asked for because the answers should be others.
+
     Args:
         run: The run of the state that is continued.
         upto: Id of the last event which that state knows of.
+        following: Id of the event that ends what comes next.
         planner: Name of the planner.
         context: What it goes on with.
         settings: Of that context.
@@ -104,8 +122,11 @@ async def follow(
             f"run {run} has no journal in {current().runs}: set ARMAP_RUNS to where it was written"
         )
     differing = _differing(recorded["settings"], settings)
+    about = _about(planner, context, settings)
     if not differing:
-        return journal
+        endpoint = _newest_context(journal)[0]["policy_url"]
+        if about["context"]["policy_url"] == endpoint or journal.find(following) is None:
+            return journal
     kept = sorted(set(differing) & {"task", *fixed})
     if kept:
         raise ConfigurationError(
@@ -114,7 +135,7 @@ async def follow(
     child = new_run_id()
     return await current().get(
         ("journal", child),
-        lambda: journal.fork(child, upto, **_about(planner, context, settings)),
+        lambda: journal.fork(child, upto, **about),
     )
 
 

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+from uuid import uuid4
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
@@ -27,7 +28,14 @@ from langgraph.types import Overwrite, Send
 from armap_agents import search
 from armap_agents.graphs import closing
 from armap_agents.graphs.context import PlannerContext, context_of
-from armap_agents.graphs.deciding import affordable, rollouts_left, why_stopped
+from armap_agents.graphs.deciding import (
+    Left,
+    affordable,
+    budgets_left,
+    only_failed_left,
+    tries_again,
+    why_stopped,
+)
 from armap_agents.graphs.evaluating import evaluate, weight_of_values
 from armap_agents.graphs.nodes import PlannerInput, open_reward
 from armap_agents.graphs.rollout import record
@@ -38,6 +46,7 @@ from armap_agents.graphs.runs import (
     refuse_other,
     settings_of,
 )
+from armap_agents.graphs.tree_backup import better, evaluated, grown, record_backup
 from armap_agents.graphs.tree_state import NodeJob, Outcome, SearchState, prefix_of
 from armap_agents.graphs.tree_steps import Proposed, open_episode, propose, visit
 from armap_agents.graphs.tree_view import tree_view
@@ -46,6 +55,9 @@ from armap_agents.search import Evaluation, Pick, Tree
 from armap_agents.trace import Journal
 from armap_agents.trajectory import Status, Task
 from armap_agents.usage import Usage
+
+_PROCESS = uuid4().hex
+"""A clock that does not go backwards is of one process: another one's readings mean nothing."""
 
 
 @dataclass(frozen=True)
@@ -125,38 +137,50 @@ class TreeSearch:
         tree, patch = dict(state["tree"]), dict[str, search.Node]()
         iteration, best = state["iteration"], state["best"]
         spent = Usage.from_dict(state["spent"])
-        stopped = why_stopped(context, state["granted"], tree, spent, best, journal, iteration)
-        while stopped is None and (known := journal.find(f"backup/{iteration}")) is not None:
+        emit, granted = runtime.stream_writer, state["granted"]
+        while (known := journal.find(f"backup/{iteration}")) is not None:
             tree.update(known["nodes"])
             patch.update(known["nodes"])
             best, spent = known["best"], Usage.from_dict(known["spent"])
             iteration += 1
-            stopped = why_stopped(context, state["granted"], tree, spent, best, journal, iteration)
+        stopped = why_stopped(context, granted, tree, spent, best, journal, iteration)
+        if tries_again(tree, stopped, journal, iteration):
+            nodes = search.changes(tree, search.reopen(tree))
+            record_backup(journal, emit, iteration, [], nodes, best, spent, reopened=stopped)
+            tree.update(nodes)
+            patch.update(nodes)
+            iteration += 1
+            stopped = why_stopped(context, granted, tree, spent, best, journal, iteration)
         picks: list[Pick] = []
+        left: Left = {"rollouts": None, "completions": None}
         if stopped is None:
-            width = context.parallel
-            if (rollouts := rollouts_left(context, state["granted"], spent)) is not None:
-                width = min(width, rollouts)
-            bound = None if state["granted"] else context.completions
-            left = None if bound is None else bound - spent.completions
-            picks, stopped = affordable(self.pick, tree, context, width, left, journal, task)
+            left = budgets_left(context, granted, spent, journal, iteration)
+            width = min(context.parallel, left["rollouts"] or context.parallel)
+            picks, stopped = affordable(
+                self.pick, tree, context, width, left["completions"], journal, task
+            )
+        selected = [pick.leaf for pick in picks]
         if picks:
-            record(
+            # A run that is gone on with may have begun this iteration, with more or less left.
+            event = record(
                 journal,
-                runtime.stream_writer,
+                emit,
                 f"select/{iteration}",
                 "selection",
                 iteration=iteration,
+                left=left,
                 picks=[pick.to_dict() for pick in picks],
             )
+            left, selected = event["left"], [pick["leaf"] for pick in event["picks"]]
         return {
             "run": journal.run,
             "tree": patch,
             "iteration": iteration,
             "best": best,
             "spent": spent.to_dict(),
-            "clock": time.time(),
-            "selected": [pick.leaf for pick in picks],
+            "clock": [_PROCESS, time.monotonic()],
+            "left": left,
+            "selected": selected,
             "outcomes": None,
             "rewards": {},
             "stopped": stopped,
@@ -186,15 +210,17 @@ class TreeSearch:
         context, task = self.read(runtime), Task.from_dict(state["task"])
         weight = weight_of_values(await open_reward(context), context.value_weight)
         journal = await self.under_way(state["run"], state["iteration"], task, context)
-        emit, spent = runtime.stream_writer, Usage.from_dict(state["spent"])
+        emit, iteration = runtime.stream_writer, state["iteration"]
+        spent = Usage.from_dict(state["spent"])
         shares = Counter(state["selected"])
         bare = [node for node in shares if state["tree"][node]["status"] == Status.OPEN]
-        rollouts = rollouts_left(context, state["granted"], spent)
+        rollouts = state["left"]["rollouts"]
         # A planner may want more leaves below a node than were picked, as many as are to spare.
         spare = None if rollouts is None else (rollouts - shares.total()) // len(bare)
 
         async def below(node: str) -> tuple[Proposed, list[Outcome]]:
-            asked = await propose(node, prefix_of(journal, task, node), context, journal, emit)
+            prefix = prefix_of(journal, task, node)
+            asked = await propose(node, iteration, prefix, context, journal, emit)
             if asked.error is not None:
                 failed = {"node": node, "status": Status.FAILED.value, "error": asked.error}
                 return asked, [failed]
@@ -202,7 +228,7 @@ class TreeSearch:
             chosen = self.below(tree, context, node, shares[node]) if asked.items else []
             limit = None if spare is None else shares[node] + spare
             visits = (
-                visit(leaf, task, context, journal, emit, continues=weight < 1)
+                visit(leaf, iteration, task, context, journal, emit, continues=weight < 1)
                 for leaf in chosen[:limit]
             )
             return asked, await asyncio.gather(*visits)
@@ -226,7 +252,13 @@ class TreeSearch:
         task = Task.from_dict(job["task"])
         journal = await self.under_way(job["run"], job["iteration"], task, context)
         outcome = await visit(
-            job["node"], task, context, journal, runtime.stream_writer, continues=weight < 1
+            job["node"],
+            job["iteration"],
+            task,
+            context,
+            journal,
+            runtime.stream_writer,
+            continues=weight < 1,
         )
         if job["again"]:
             outcome["usage"] = Usage(rollouts=1).to_dict()
@@ -263,7 +295,7 @@ class TreeSearch:
         context, task = self.read(runtime), Task.from_dict(state["task"])
         journal = await self.under_way(state["run"], state["iteration"], task, context)
         weight = weight_of_values(await open_reward(context), context.value_weight)
-        evaluations = [_evaluated(state, outcome) for outcome in state["outcomes"]]
+        evaluations = [evaluated(state, outcome) for outcome in state["outcomes"]]
         rule = search.RULES[context.selection]()
         tree = search.backup(
             state["tree"],
@@ -272,29 +304,28 @@ class TreeSearch:
             context.backup,
             weight,
         )
-        spent, took = Usage.from_dict(state["spent"]), time.time() - state["clock"]
-        seconds = round(spent.seconds + max(took, 0.0), 3)
+        spent, (process, began) = Usage.from_dict(state["spent"]), state["clock"]
+        took = time.monotonic() - began if process == _PROCESS else 0.0
+        seconds = round(spent.seconds + took, 3)
         if context.seconds is not None:  # a decision depends on it, so a replay needs it
             name = f"clock/{state['iteration']}"
             clock = record(journal, runtime.stream_writer, name, "clock", seconds=seconds)
             seconds = clock["seconds"]
         spent = sum((Usage.from_dict(o.get("usage", {})) for o in state["outcomes"]), spent)
-        event = record(
+        event = record_backup(
             journal,
             runtime.stream_writer,
-            f"backup/{state['iteration']}",
-            "backup",
-            iteration=state["iteration"],
-            evaluations=evaluations,
-            nodes=search.changes(state["tree"], tree) | _grown(state, tree),
-            best=_better(state["best"], evaluations),
-            spent=replace(spent, seconds=seconds).to_dict(),
+            state["iteration"],
+            evaluations,
+            search.changes(state["tree"], tree) | grown(state, tree),
+            better(state["best"], evaluations),
+            replace(spent, seconds=seconds),
         )
         iteration, best = state["iteration"] + 1, event["best"]
         spent = Usage.from_dict(event["spent"])
-        stopped = state["stopped"] or why_stopped(
-            context, state["granted"], tree, spent, best, journal, iteration
-        )
+        stopped = why_stopped(context, state["granted"], tree, spent, best, journal, iteration)
+        if only_failed_left(tree, stopped):
+            stopped = None
         return {
             "tree": event["nodes"],
             "iteration": iteration,
@@ -343,7 +374,8 @@ class TreeSearch:
         settings = await self.settings(Task.from_dict(state["task"]), context)
         upto = f"backup/{state['iteration'] - 1}" if state["iteration"] else "opening"
         fixed = ("environment_options", "max_steps", "reward", "value_weight", *self.fixed)
-        return await follow(state["run"], upto, self.planner, context, settings, fixed)
+        following = f"backup/{state['iteration']}"
+        return await follow(state["run"], upto, following, self.planner, context, settings, fixed)
 
     async def under_way(
         self, run: str, iteration: int, task: Task, context: PlannerContext
@@ -358,43 +390,3 @@ class TreeSearch:
         if journal.find(f"backup/{iteration}") is None:
             refuse_other(journal, await self.settings(task, context), iteration)
         return journal
-
-
-def _evaluated(state: SearchState, outcome: dict[str, Any]) -> dict[str, Any]:
-    """Return an outcome with what the reward model said of it."""
-    node = state["tree"][outcome["node"]]
-    reward = state["rewards"].get(outcome["node"])
-    if reward is None:  # it failed, or was evaluated before
-        again = outcome["status"] != Status.FAILED
-        reward = {
-            "score": None,
-            "objective": None,
-            "value": node["value"] if again else None,
-            "result": node["result"] if again else None,
-        }
-    keys = ("node", "trajectory", "status", "error")
-    return {key: outcome.get(key) for key in keys} | reward
-
-
-def _better(
-    best: dict[str, Any] | None, evaluations: list[dict[str, Any]]
-) -> dict[str, Any] | None:
-    """Return the finished trajectory with the best objective, the earliest on ties."""
-    for found in evaluations:
-        if found["objective"] is None:
-            continue
-        if best is None or found["objective"] > best["objective"]:
-            best = {key: found[key] for key in ("node", "trajectory", "score", "objective")}
-    return best
-
-
-def _grown(state: SearchState, tree: Tree) -> dict[str, search.Node]:
-    """Return what `expand` changed in this iteration, as it is now."""
-    touched = set[str]()
-    for node in state["selected"]:
-        touched.update(search.children(tree, node))
-        at: str | None = node
-        while at is not None:
-            touched.add(at)
-            at = tree[at]["parent"]
-    return {node: tree[node] for node in touched}

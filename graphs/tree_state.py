@@ -9,9 +9,10 @@ first steps are the node's state.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 from langgraph.channels import DeltaChannel
+from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
 from armap_agents.graphs.nodes import PlannerInput
 from armap_agents.search import ROOT, Node
@@ -44,13 +45,14 @@ class SearchState(PlannerInput):
         run: Name of the run; its folder holds the journal.
         iteration: Number of the iteration under way, or of those that are done.
         tree: An `armap_agents.search.Tree`.
+        left: What the iteration under way may use of the budgets: rollouts, completions.
         selected: Leaves picked in this iteration, to be evaluated or to be expanded.
         outcomes: What they came to.
         rewards: By node: score, objective, value (of the prefix), result (of the rollout).
         best: The best finished trajectory so far: node, trajectory (id), score, objective.
         spent: Costs so far; `Usage`, with `seconds` of wall time.
         granted: Rollouts in all that a person asked for; every other budget is lifted then.
-        clock: When the iteration began, in seconds since the epoch.
+        clock: When the iteration began, on the clock of the process that it names.
         stopped: Why the search ended; None while it goes on.
         tree_view: The tree in a few lines.
         trajectory: The answer.
@@ -62,13 +64,14 @@ class SearchState(PlannerInput):
     run: str
     iteration: int
     tree: Annotated[dict[str, Node], DeltaChannel(grow, snapshot_frequency=50)]
+    left: dict[str, int | None]
     selected: list[str]
     outcomes: Annotated[list[Outcome], gather]
     rewards: dict[str, dict[str, Any]]
     best: dict[str, Any] | None
     spent: dict[str, Any]
     granted: int | None
-    clock: float
+    clock: list[Any]
     stopped: str | None
     tree_view: str
     trajectory: dict[str, Any]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from armap_agents.environment import Guide, make_environment
-from armap_agents.errors import ArmapError, ConfigurationError, EnvironmentFailure
+from armap_agents.errors import ConfigurationError, EnvironmentFailure
 from armap_agents.graphs.context import PlannerContext
 from armap_agents.graphs.nodes import act_out, guide_of, open_policy
 from armap_agents.graphs.rollout import Emit, derive_seed, one_line, record
@@ -58,7 +59,7 @@ async def open_episode(
 async def _guide(task: Task, context: PlannerContext) -> Guide | None:
     """Return what the policy is told about the environment."""
     options = json.dumps(context.environment_options, sort_keys=True)
-    key = ("guide", task.environment, options)
+    key = ("guide", task.environment, options, task.id)
     return await current().get(key, lambda: guide_of(task, context))
 
 
@@ -83,10 +84,27 @@ class Proposed:
     error: str | None = None
 
 
+def _failed_then(journal: Journal, iteration: int, node: str) -> dict[str, Any] | None:
+    """Return the evaluation that failed here in the original of a replay, if it did.
+
+    It may have succeeded later, so that its answers are recorded all the same.
+    """
+    told = journal.find("told")
+    failures = told["failures"][iteration] if told and iteration < len(told["failures"]) else []
+    return next((failure for failure in failures if failure["node"] == node), None)
+
+
 async def propose(
-    node: str, prefix: Trajectory, context: PlannerContext, journal: Journal, emit: Emit
+    node: str,
+    iteration: int,
+    prefix: Trajectory,
+    context: PlannerContext,
+    journal: Journal,
+    emit: Emit,
 ) -> Proposed:
     """Ask the policy for proposals at a node, or return them from the journal."""
+    if failure := _failed_then(journal, iteration, node):
+        return Proposed([], Usage(failures=1), failure["error"])
     known = journal.find(f"expand/{node}")
     if known is None:
         found, spent, error = await _asked(prefix, context, ROOT_TRIES if node == ROOT else 1)
@@ -122,8 +140,9 @@ async def _asked(
             )
         except PolicyFailure as failure:
             spent, error = spent + failure.usage, str(failure)
-        except ArmapError as failure:
-            return None, spent + Usage(failures=1), str(failure)
+        except Exception as failure:  # the environment's, which was asked for its guide
+            line = one_line(failure, context.rollout_seconds)
+            return None, spent + Usage(failures=1), line
         else:
             return found, spent, None
     return None, spent, error
@@ -131,6 +150,7 @@ async def _asked(
 
 async def visit(
     node: str,
+    iteration: int,
     task: Task,
     context: PlannerContext,
     journal: Journal,
@@ -143,6 +163,8 @@ async def visit(
     What comes out depends on the actions that lead to the node and on the seed, not on when or
     beside what it was evaluated. A node that the journal knows costs nothing again.
     """
+    if failure := _failed_then(journal, iteration, node):
+        return failure | {"usage": Usage(failures=1).to_dict()}
     action = action_of(journal, node)
     prefix = prefix_of(journal, task, node.rpartition(".")[0])
     found = await act_out(

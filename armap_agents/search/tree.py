@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+
+from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
 from armap_agents.trajectory import Status
 
@@ -122,6 +123,19 @@ def close(tree: Tree, node: str) -> Tree:
         if at is not None and not all(closed[child]["closed"] for child in children(closed, at)):
             break
     return closed
+
+
+def reopen(tree: Tree) -> Tree:
+    """Return the tree with its failed nodes as they were before they failed, to be tried again."""
+    opened = dict(tree)
+    for failed in (at for at, node in tree.items() if node["status"] == Status.FAILED):
+        known = failed == ROOT or tree[failed]["visits"]
+        opened[failed] = opened[failed] | {"status": Status.OPEN.value if known else PROPOSED}
+        at: str | None = failed
+        while at is not None:
+            opened[at] = opened[at] | {"closed": False}
+            at = opened[at]["parent"]
+    return opened
 
 
 def changes(old: Tree, new: Tree) -> dict[str, Node]:

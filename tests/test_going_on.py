@@ -1,0 +1,253 @@
+"""Searches that go on: after an outage, with another budget, from a fork; and what a replay of such
+runs is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from maze import TASK, Maze, draw, register_maze
+
+from armap_agents import Observation, Task, register_environment, resources
+from armap_agents.cli.planning import recorded_run
+from armap_agents.environment import Guide
+from armap_agents.errors import PolicyError
+from armap_agents.graphs import beam, mcts, reflexion, tree_search
+from armap_agents.graphs.context import PlannerContext
+from armap_agents.graphs.deciding import EVERYTHING_FAILS
+from armap_agents.graphs.replay import begin_replay, same_outcome
+from armap_agents.resources import Resources
+from armap_agents.testing import Fault, ScriptedServer, scripted_policy
+from armap_agents.trace import read_events
+
+Out = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def _known() -> None:
+    register_maze()
+
+
+@pytest.fixture
+async def opened(tmp_path: Path) -> AsyncIterator[Resources]:
+    async with resources(tmp_path) as found:
+        yield found
+
+
+def context(url: str, **options: Any) -> dict[str, Any]:
+    shared = {"policy_url": url, "policy_model": "scripted", "reward": "luck-and-value"}
+    return shared | {"rollouts": 24, "parallel": 4, "proposals": 4, "policy_retries": 0} | options
+
+
+async def search(url: str, graph: Any = mcts.graph, task: Any = TASK, **options: Any) -> Out:
+    out: Out = await graph.ainvoke({"task": task}, context=context(url, **options))
+    return out
+
+
+def events(opened: Resources, run: str, kind: str) -> list[dict[str, Any]]:
+    return [e for e in read_events(opened.runs / run / "trace.jsonl") if e["kind"] == kind]
+
+
+def down_from(first: int) -> Any:
+    """Faults of a server that is down from its request of that number on."""
+    return lambda number: Fault("status") if number >= first else None
+
+
+async def replayed(opened: Resources, run: str, planner: Any = mcts) -> str:
+    recorded: dict[str, Any] = PlannerContext(**context("http://127.0.0.1:9/v1")).model_dump()
+    event = next(iter(read_events(opened.runs / run / "trace.jsonl")))
+    again = await begin_replay(run, PlannerContext(**recorded | event["context"]))
+    out = await planner.graph.ainvoke({"task": TASK}, context=again)
+    return await same_outcome(run, out["run"])
+
+
+# --- budgets --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("completions", [17, 25, 40])
+async def test_a_beam_ends_where_its_states_together_cost_more_than_is_left(
+    opened: Resources, completions: int
+) -> None:
+    async with scripted_policy() as server, asyncio.timeout(30):
+        out = await search(server.url, beam.graph, completions=completions, width=3, proposals=6)
+    assert out["trajectory"]["status"] in ("ended", "limit")
+    # The rollout that finishes the best state comes on top of what a beam spends.
+    assert out["usage"]["completions"] < completions + 5
+
+
+async def test_more_rollouts_than_before_lose_none_and_less_take_none_away(
+    opened: Resources,
+) -> None:
+    async with scripted_policy() as server:
+        first = await search(server.url, rollouts=8, run="first")
+        more = await search(server.url, rollouts=16, run="first")
+        asked = len(server.requests)
+        again = await search(server.url, rollouts=8, run="first")
+        assert len(server.requests) == asked
+    assert (first["usage"]["rollouts"], more["usage"]["rollouts"]) == (8, 16)
+    assert again["tree"] == more["tree"]
+    _, _, recorded = recorded_run_of(opened, "first")
+    assert recorded["rollouts"] == 8
+    assert [e["context"]["rollouts"] for e in events(opened, "first", "context")] == [16, 8]
+
+
+def recorded_run_of(opened: Resources, run: str) -> tuple[str, Any, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARMAP_RUNS", str(opened.runs))
+        return recorded_run(run)
+
+
+async def test_time_in_which_nothing_ran_is_not_counted(
+    opened: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint may be gone on with by another process, hours later."""
+    graph = mcts.builder.compile(checkpointer=InMemorySaver(), interrupt_before=["backup"])
+    config: Any = {"configurable": {"thread_id": "1"}}
+    async with scripted_policy() as server:
+        given = context(server.url, rollouts=None, seconds=1000.0)
+        await graph.ainvoke({"task": TASK}, config, context=given)
+        monkeypatch.setattr(tree_search, "_PROCESS", "another")
+        monkeypatch.setattr(tree_search.time, "monotonic", lambda: 1e9)
+        state = await graph.ainvoke(None, config, context=given)
+    assert state["spent"]["seconds"] == 0.0
+
+
+# --- failures -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_one_leaf_at_a_time_gets_over_one_failing_call_in_five(
+    opened: Resources, seed: int
+) -> None:
+    fails = lambda number: Fault("status") if number and draw(seed, number) < 0.2 else None  # noqa: E731
+    async with scripted_policy(faults=fails) as server:
+        out = await search(
+            server.url, rollouts=40, parallel=1, environment_options={"depth": 7, "exits": 0.0}
+        )
+    assert out["stopped"] == "rollouts spent"
+    assert out["usage"]["failures"] > 5
+
+
+@pytest.mark.parametrize("parallel", [1, 8])
+async def test_a_search_that_an_outage_ended_goes_on_when_it_is_resumed(
+    opened: Resources, parallel: int
+) -> None:
+    options = {"rollouts": 60, "parallel": parallel, "run": "first"}
+    async with scripted_policy(faults=down_from(20)) as server:
+        cut = await search(server.url, **options)
+    assert cut["stopped"] == EVERYTHING_FAILS
+    assert cut["usage"]["failures"] >= 24
+    async with scripted_policy() as server:
+        out = await search(server.url, **options)
+        assert server.requests
+    assert out["stopped"] == "rollouts spent"
+    assert all(node["status"] != "failed" for node in out["tree"].values())
+    rollouts = Counter(event["id"] for event in events(opened, "first", "rollout"))
+    assert set(rollouts.values()) == {1}
+    reopened = [e["reopened"] for e in events(opened, "first", "backup") if not e["evaluations"]]
+    assert reopened.count(EVERYTHING_FAILS) == 1
+    assert "every decision is the recorded one" in await replayed(opened, "first")
+
+
+async def test_a_root_without_proposals_is_asked_for_them_again(opened: Resources) -> None:
+    async with scripted_policy(faults=down_from(0)) as server:
+        with pytest.raises(PolicyError, match="every rollout failed"):
+            await search(server.url, run="first")
+    async with scripted_policy() as server:
+        out = await search(server.url, run="first")
+    assert out["stopped"] == "rollouts spent"
+    assert out["usage"]["rollouts"] == 24
+
+
+class Moody(Maze):
+    """Its rules name the task, and its second reset fails."""
+
+    resets = 0
+
+    async def reset(self, task: Task) -> Observation:
+        Moody.resets += 1
+        if Moody.resets == 2:
+            raise RuntimeError("the browser died")
+        self.guide = Guide(f"RULES OF TASK {task.id}.")
+        return await super().reset(task)
+
+
+@pytest.fixture
+def moody() -> None:
+    register_environment("moody", Moody)
+    Moody.resets = 0
+
+
+@pytest.mark.usefixtures("moody")
+async def test_an_environment_that_fails_before_the_proposals_costs_no_search(
+    opened: Resources,
+) -> None:
+    async with scripted_policy() as server:
+        out = await search(server.url, task={"environment": "moody", "id": "A"})
+    assert out["stopped"] == "rollouts spent"
+
+
+@pytest.mark.usefixtures("moody")
+async def test_proposals_are_told_the_rules_of_their_own_task(opened: Resources) -> None:
+    Moody.resets = 2
+    async with scripted_policy() as server:
+        for task in ("A", "B"):
+            start = len(server.requests)
+            await search(server.url, task={"environment": "moody", "id": task}, rollouts=4)
+            prompts = [request.prompt for request in server.requests[start:]]
+            assert all(f"RULES OF TASK {task}" in prompt for prompt in prompts)
+
+
+# --- forks and replays ----------------------------------------------------------------------------
+
+
+async def forked(server: ScriptedServer, iteration: int, **changes: Any) -> tuple[Out, Out]:
+    """Run a search, then go on from a checkpoint of it with changes."""
+    graph = mcts.builder.compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    out = await graph.ainvoke({"task": TASK}, config, context=context(server.url))
+    history = [s async for s in graph.aget_state_history(config)]
+    start = next(s for s in history if s.next == ("select",) and s.values["iteration"] == iteration)
+    fork = await graph.ainvoke(None, start.config, context=context(server.url) | changes)
+    return out, fork
+
+
+async def test_a_fork_that_swaps_the_endpoint_asks_the_other_one(opened: Resources) -> None:
+    async with scripted_policy() as server, scripted_policy(score=lambda a: draw(a)) as other:
+        out, fork = await forked(server, 2, policy_url=other.url)
+        assert other.requests
+        url = other.url
+    assert fork["run"] != out["run"]
+    [run] = events(opened, fork["run"], "run")
+    assert run["parent"] == {"run": out["run"], "event": "backup/1"}
+    assert run["context"]["policy_url"] == url
+
+
+@pytest.mark.parametrize("changes", [{"parallel": 2}, {"exploration": 9.0}, {"seed": 3}])
+async def test_a_fork_is_replayed_from_where_it_parted(
+    opened: Resources, changes: dict[str, Any]
+) -> None:
+    async with scripted_policy() as server:
+        _, fork = await forked(server, 2, **changes)
+    assert "every decision is the recorded one" in await replayed(opened, fork["run"])
+
+
+async def test_a_run_with_more_rollouts_later_on_is_replayed(opened: Resources) -> None:
+    async with scripted_policy() as server:
+        await search(server.url, rollouts=9, run="first")
+        await search(server.url, rollouts=18, completions=70, run="first")
+    assert "every decision is the recorded one" in await replayed(opened, "first")
+
+
+async def test_reflexion_that_ran_out_of_time_is_replayed(opened: Resources) -> None:
+    async with scripted_policy(latency=0.05) as server:
+        out = await search(
+            server.url, reflexion.graph, rollouts=None, seconds=0.6, stop_objective=99, run="first"
+        )
+    assert out["stopped"] == "seconds spent"
+    assert "every decision is the recorded one" in await replayed(opened, "first", reflexion)
