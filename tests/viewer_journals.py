@@ -147,6 +147,22 @@ class RandomSearch:
             spent=self.spent,
         )
 
+    def reopen(self, iteration: int) -> None:
+        """Open failed nodes again, as a search does that goes on after an outage."""
+        failed = [name for name, node in self.tree.items() if node["status"] == "failed"]
+        for name in failed:
+            status = "proposed" if self.tree[name]["depth"] else "open"
+            self.tree[name] |= {"status": status, "closed": False}
+        self.writer.write(
+            f"backup/{iteration}",
+            "backup",
+            iteration=iteration,
+            evaluations=[],
+            nodes={name: self.tree[name] for name in failed},
+            best=self.best,
+            spent=self.spent,
+        )
+
     def select(self, pending: dict[str, Any]) -> tuple[str, list[dict[str, Any]]] | None:
         here: str = "0"
         path: list[dict[str, Any]] = []
@@ -292,6 +308,27 @@ class RandomSearch:
             node["q"] = ((node["q"] or 0.0) * (node["m"] - 1) + score) / node["m"]
             self.changed.add(here)
             here = node["parent"]
+
+
+ERROR = "the policy at http://127.0.0.1:9/v1 answered 500: look into the server's log"
+
+
+def failed_search(folder: Path) -> RandomSearch:
+    """Write a search whose policy proposed nothing at the root, which is the end of it."""
+    search = RandomSearch(folder)
+    writer, first = search.writer, observation("Numbers left: 2 4 6 7")
+    writer.write("run", "run", planner="mcts", settings=settings(), parent=None)
+    writer.write("opening", "opening", instruction="i", observation=first)
+    writer.write("select/0", "selection", iteration=0, picks=[{"leaf": "0", "path": []}])
+    search.tree["0"] |= {"status": "failed", "closed": True}
+    nothing = {"score": None, "objective": None, "value": None, "result": None}
+    failed = {"node": "0", "trajectory": None, "status": "failed", "error": ERROR, **nothing}
+    search.spend(usage(failures=3))
+    writer.write(
+        "backup/0", "backup", iteration=0, evaluations=[failed], nodes=search.tree, best=None,
+        spent=search.spent,
+    )  # fmt: skip
+    return search
 
 
 def random_search(folder: Path, **options: Any) -> Path:

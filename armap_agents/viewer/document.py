@@ -14,6 +14,8 @@ from typing import Any
 from armap_agents.errors import ConfigurationError
 from armap_agents.trace import SCHEMA_VERSION, read_events
 from armap_agents.viewer.attempts import attempt_frames, reflections
+from armap_agents.viewer.outcome import add_outcome, answer_of, state_of
+from armap_agents.viewer.paths import Paths, best_end
 from armap_agents.viewer.recorded import ROOT, STATUSES, Frame, Node, Recorded
 from armap_agents.viewer.steps import Observations, shown_steps
 from armap_agents.viewer.text import one_line, presentable, presentable_json
@@ -61,10 +63,10 @@ def _document(run: str, recorded: Recorded) -> Document:
     names = _in_order(frames)
     numbers = {name: number for number, name in enumerate(names)}
     latest = _latest(frames)
-    observations = Observations()
-    return {
+    observations, paths = Observations(), Paths(recorded)
+    document = {
         "run": run,
-        "state": _state(recorded, frames),
+        "state": state_of(recorded, frames, latest),
         "search": recorded.is_search,
         "value_name": _value_name(recorded),
         "planner": (recorded.run or {}).get("planner") or settings.get("planner"),
@@ -78,10 +80,12 @@ def _document(run: str, recorded: Recorded) -> Document:
         "statuses": STATUSES,
         "nodes": [_static(name, latest[name], numbers) for name in names],
         "details": _details(names, latest, recorded, observations),
-        "frames": [_encoded(frame, numbers) for frame in frames],
-        "answer": _answer(recorded, frames, numbers, observations),
+        "frames": [_encoded(frame, numbers, paths) for frame in frames],
+        "answer": answer_of(recorded, frames, numbers, observations, paths),  # in the whole tree
         "observations": observations.items,
     }
+    add_outcome(document)
+    return document
 
 
 def _value_name(recorded: Recorded) -> str:
@@ -99,12 +103,6 @@ def _frames(recorded: Recorded) -> list[Frame]:
     if not recorded.events:
         return []
     return search_frames(recorded) if recorded.is_search else attempt_frames(recorded)
-
-
-def _state(recorded: Recorded, frames: list[Frame]) -> str:
-    if recorded.answer is not None:
-        return "finished"
-    return "unfinished" if len(frames) > 1 else "empty"
 
 
 def _instruction(recorded: Recorded, task: dict[str, Any]) -> str:
@@ -141,7 +139,8 @@ def _static(name: str, node: Node, numbers: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def _encoded(frame: Frame, numbers: dict[str, int]) -> dict[str, Any]:
+def _encoded(frame: Frame, numbers: dict[str, int], paths: Paths) -> dict[str, Any]:
+    paths.grow(frame.nodes)
     return {
         "iteration": frame.iteration,
         "time": frame.time,
@@ -155,8 +154,12 @@ def _encoded(frame: Frame, numbers: dict[str, int]) -> dict[str, Any]:
         ],
         "best": frame.best
         and {key: frame.best.get(key) for key in ("score", "objective")}
-        | {"node": numbers.get(frame.best["node"])},
+        | {
+            "node": numbers.get(frame.best["node"]),
+            "end": numbers.get(best_end(frame.best, paths) or ""),
+        },
         "spent": dict(frame.spent),
+        "reopened": frame.reopened,
     }
 
 
@@ -259,39 +262,3 @@ def _states(
                 seen[here] = observations.add(trajectory["steps"][depth - 1]["observation"])
             here = latest[here]["parent"]
     return seen
-
-
-def _answer(
-    recorded: Recorded, frames: list[Frame], numbers: dict[str, int], observations: Observations
-) -> dict[str, Any] | None:
-    answer = recorded.answer
-    if answer is None:
-        return None
-    trajectories = recorded.trajectories
-    key = _answered(recorded)
-    node = answer.get("node")
-    if node is None and key is not None:
-        node = key if recorded.is_search else f"{ROOT}.{key}"
-    steps = (
-        []
-        if key is None
-        else shown_steps(trajectories[key], observations, recorded.said.get(key, {}), 0)
-    )
-    return {
-        "node": numbers.get(node) if node is not None else None,
-        "score": answer.get("score"),
-        "objective": answer.get("objective"),
-        "stopped": answer.get("stopped"),
-        "steps": steps,
-        "usage": answer.get("usage") or dict(frames[-1].spent),
-    }
-
-
-def _answered(recorded: Recorded) -> str | None:
-    """Return the key of the rollout that brought the answer."""
-    wanted = (recorded.answer or {}).get("trajectory")
-    node = (recorded.answer or {}).get("node")
-    matching = [
-        key for key, event in recorded.rollouts.items() if event["trajectory"]["id"] == wanted
-    ]
-    return node if node in matching else next(iter(matching), None)

@@ -29,6 +29,7 @@ class Frame:
         best: The best finished trajectory so far.
         spent: Costs so far.
         whole: False for the iteration that a kill interrupted.
+        reopened: How many failed nodes are to be tried again, where it did nothing else.
     """
 
     iteration: int
@@ -39,6 +40,7 @@ class Frame:
     best: dict[str, Any] | None = None
     spent: Mapping[str, float] = field(default_factory=dict)
     whole: bool = True
+    reopened: int = 0
 
 
 class Recorded:

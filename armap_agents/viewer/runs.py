@@ -1,7 +1,7 @@
 """Where runs lie: finding one by name or path, and listing those of a folder without reading all.
 
-A list reads the two ends of each journal alone: the first line says what was asked, the last ones
-what was answered.
+A list reads the two ends of a journal, where they tell what was asked and answered, and parses
+those two lines alone; where no answer is near the end, it looks through the whole journal.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from armap_agents.errors import ConfigurationError
+from armap_agents.errors import ArmapError, ConfigurationError
 from armap_agents.trace import run_name
+from armap_agents.viewer.document import read_document
 from armap_agents.viewer.text import one_line, presentable
 
 JOURNAL = "trace.jsonl"
 
 _END = 1 << 16
+
+_ANSWER = b'"kind": "answer"'
+_ROLLOUT = b'"kind": "rollout"'
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class RunSummary:
         planner: Who planned; None in journals that do not say.
         task: Environment and task id.
         instruction: What was asked, where the task says it.
-        state: ``finished``, ``unfinished`` or ``damaged``.
+        state: ``finished``, ``failed``, ``unfinished`` or ``damaged``.
         objective: The answer's objective, else its score.
     """
 
@@ -83,7 +87,7 @@ def list_runs(runs: Path, most: int) -> tuple[list[RunSummary], int]:
 
 def _summary(folder: Path, changed: float) -> RunSummary:
     try:
-        first, answer = _ends(folder / JOURNAL)
+        first, answer, rolled_out = _read(folder / JOURNAL)
         settings = first["settings"]
         task = settings["task"]
         return RunSummary(
@@ -92,27 +96,47 @@ def _summary(folder: Path, changed: float) -> RunSummary:
             planner=_text(first.get("planner") or settings.get("planner")),
             task=presentable(f"{task['environment']} {task['id']}"),
             instruction=_text(task.get("instruction")) or "",
-            state="unfinished" if answer is None else "finished",
+            state=_state(folder, answer, rolled_out),
             objective=_number(answer),
         )
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArmapError):
         return RunSummary(folder.name, changed)  # one damaged journal must not hide the others
 
 
-def _ends(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Return the first event and the last answer, where it stands near the end."""
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None, bool]:
+    """Return the first event, the last answer, and whether any rollout was finished."""
     with path.open("rb") as file:
         first = json.loads(file.readline())
         size = file.seek(0, 2)
         file.seek(max(0, size - _END))
-        lines = file.read().split(b"\n")
-    for line in reversed(lines):
-        if b'"kind": "answer"' in line[:200]:
-            try:
-                return first, json.loads(line)
-            except ValueError:
-                continue  # torn
-    return first, None
+        answer = _last_answer(file.read())
+        if answer is not None:
+            return first, answer, True
+        file.seek(0)  # a run that went on after its answer may have written megabytes since
+        whole = file.read()
+        return first, _last_answer(whole), _ROLLOUT in whole
+
+
+def _last_answer(text: bytes) -> dict[str, Any] | None:
+    end = len(text)
+    while (at := text.rfind(_ANSWER, 0, end)) >= 0:
+        end, stop = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
+        try:
+            event: dict[str, Any] = json.loads(text[end : stop if stop >= 0 else len(text)])
+        except ValueError:
+            continue  # torn
+        if event["kind"] == "answer":  # and not something within another event
+            return event
+    return None
+
+
+def _state(folder: Path, answer: dict[str, Any] | None, rolled_out: bool) -> str:
+    if answer is not None:
+        return "finished"
+    if rolled_out:
+        return "unfinished"
+    state = read_document(folder)["state"]  # short: nothing was finished
+    return "failed" if state == "failed" else "unfinished"
 
 
 def _text(value: Any) -> str | None:

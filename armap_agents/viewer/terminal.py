@@ -12,6 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from armap_agents.viewer.document import Document
+from armap_agents.viewer.outcome import errors_of
 from armap_agents.viewer.text import one_line
 
 SHOWN = 60
@@ -54,12 +55,14 @@ def _tree(document: Document, depth: int | None, whole: bool) -> Tree:
     for number, node in enumerate(nodes):
         below[node["parent"]].append(number)
     best = best_path(document)
+    errors = errors_of(document)
     shown = set(range(len(nodes))) if whole else _chosen(below, rows, best)
     if depth is not None:
         shown = {number for number in shown if nodes[number]["depth"] <= depth}
-    trees = {0: Tree(_label(document, 0, rows, best), guide_style="dim")}
+    labels = {number: _label(document, number, rows, best, errors) for number in shown | {0}}
+    trees = {0: Tree(labels[0], guide_style="dim")}
     for number in sorted(shown - {0}):
-        trees[number] = trees[nodes[number]["parent"]].add(_label(document, number, rows, best))
+        trees[number] = trees[nodes[number]["parent"]].add(labels[number])
     for number, tree in trees.items():
         hidden = [child for child in below[number] if child not in shown]
         if hidden:
@@ -78,9 +81,7 @@ def final_rows(document: Document) -> list[list[Any]]:
 
 def best_path(document: Document) -> set[int]:
     """Return the numbers of the nodes from the root to the answer, or to the best one so far."""
-    best = (document["answer"] or {}).get("node")
-    if best is None and document["frames"]:
-        best = (document["frames"][-1]["best"] or {}).get("node")
+    best = (document["best"] or {}).get("end")
     path: set[int] = set()
     while best is not None and best >= 0:
         path.add(best)
@@ -114,7 +115,13 @@ def _left_out(hidden: list[int], rows: list[list[Any]], below: dict[int, list[in
     return f"… {count:,} more" + (f", {tried:,} of them tried" if tried < count else "")
 
 
-def _label(document: Document, number: int, rows: list[list[Any]], best: set[int]) -> Text:
+def _label(
+    document: Document,
+    number: int,
+    rows: list[list[Any]],
+    best: set[int],
+    errors: dict[int, str],
+) -> Text:
     _, status, visits, value, *_ = rows[number]
     name = document["statuses"][status]
     action = one_line(document["nodes"][number]["action"], 80) or "start"
@@ -125,8 +132,12 @@ def _label(document: Document, number: int, rows: list[list[Any]], best: set[int
         if document["search"]:
             shown.append(_count(visits, "visit"))
         label.append(f"  {', '.join(shown)}" if shown else "", "cyan")
-    if name in {"limit", "failed"}:
-        label.append(f"  {name}", "red" if name == "failed" else "yellow")
+    if name == "limit":
+        label.append("  limit", "yellow")
+    if name == "failed":
+        why = one_line(errors.get(number, ""), 120)
+        label.append(f"  failed: {why}" if why else "  failed", "red")
+        label.no_wrap, label.overflow = True, "ellipsis"  # the page has the whole error
     if number in best and number:
         label.append("  ★", "bold green")
     return label
@@ -141,12 +152,11 @@ def _legend(document: Document) -> Text:
 
 def _print_answer(console: Console, document: Document) -> None:
     answer = document["answer"]
+    if document["notice"]:
+        console.print(
+            Text(document["notice"], "red" if document["state"] == "failed" else "yellow")
+        )
     if answer is None:
-        why = {
-            "empty": "Nothing was tried yet: the run has just begun, or was stopped at once.",
-            "unfinished": "No answer is recorded: the run is under way, or was stopped before it.",
-        }[document["state"]]
-        console.print(Text(why, "yellow"))
         return
     table = Table("step", "action", "observation", title="answer", title_justify="left")
     for k, (action, observation, _) in enumerate(answer["steps"], 1):
@@ -163,16 +173,15 @@ def _print_answer(console: Console, document: Document) -> None:
 
 
 def _costs(document: Document) -> Text:
-    spent = (document["frames"][-1]["spent"] if document["frames"] else {}) | (
-        (document["answer"] or {}).get("usage") or {}
-    )
+    spent = document["spent"]
     tokens = spent.get("prompt_tokens", 0) + spent.get("completion_tokens", 0)
     parts = [
         _count(spent.get("rollouts", 0), "rollout"),
         _count(spent.get("completions", 0), "completion"),
         _count(tokens, "token"),
         _count(spent.get("environment_steps", 0), "environment step"),
-        f"{spent.get('seconds', 0):.1f} s",
+        # Rollouts of no tree count their own seconds, and many run at once.
+        f"{spent.get('seconds', 0):.1f} s" + ("" if document["search"] else " in rollouts"),
     ]
     if spent.get("failures"):
         parts.append(f"{spent['failures']:,} failed")

@@ -10,6 +10,13 @@ from typing import Any
 
 from armap_agents.viewer.recorded import ROOT, Event, Frame, Node, Recorded, add_costs
 
+_WORK = frozenset(
+    ("selection", "proposals", "policy", "step", "rollout", "failure", "score", "value")
+)
+
+_PAUSE = 3.0
+"""Seconds without a word after which a search is taken to have stood still."""
+
 
 def search_frames(recorded: Recorded) -> list[Frame]:
     """Return the frames of a tree search; the first is the root alone."""
@@ -18,7 +25,7 @@ def search_frames(recorded: Recorded) -> list[Frame]:
     since: list[Event] = []
     for event in recorded.events:
         if event["kind"] == "backup":
-            frames.append(_frame(event, since))
+            frames.append(_frame(event, since, known))
             known |= frames[-1].nodes
             since = []
         else:
@@ -29,7 +36,12 @@ def search_frames(recorded: Recorded) -> list[Frame]:
     return frames
 
 
-def _frame(event: Event, since: list[Event]) -> Frame:
+def _frame(event: Event, since: list[Event], known: dict[str, Node]) -> Frame:
+    opened = [
+        name
+        for name, node in event["nodes"].items()
+        if node["status"] != "failed" and name in known and known[name]["status"] == "failed"
+    ]
     return Frame(
         event["iteration"],
         event["time"],
@@ -38,6 +50,7 @@ def _frame(event: Event, since: list[Event]) -> Frame:
         event["evaluations"],
         event["best"],
         event["spent"],
+        reopened=0 if event["evaluations"] else len(opened),
     )
 
 
@@ -61,8 +74,34 @@ def _interrupted(
             before = nodes.get(node) or known.get(node)
             if before is not None:
                 nodes[node] = {**before, "status": _status(event["trajectory"], before["depth"])}
-    time = since[-1]["time"] if since else last.time
+    if nodes:
+        begun = max(last.time, recorded.run["time"] if recorded.run else recorded.begun)
+        took = last.spent.get("seconds", 0.0) + _elapsed(since, begun)
+        spent = {**spent, "seconds": round(took, 3)}
+    time = max([last.time, *(event["time"] for event in since)])
     return Frame(last.iteration + 1, time, nodes, _picks(since), [], last.best, spent, whole=False)
+
+
+def _elapsed(events: list[Event], begun: float) -> float:
+    """Return the seconds in which the work of an iteration that began at `begun` was done.
+
+    An event is written when what it tells of is over, so each stands for the span before it; side
+    by side, spans overlap. The time between a kill and a resume is nobody's work, nor are events
+    older than the run, which a replay took over.
+    """
+    spans = sorted(
+        # Proposals asked for side by side add up their seconds, and may seem to begin too early.
+        (max(begun, event["time"] - (event.get("usage") or {}).get("seconds", 0.0)), event["time"])
+        for event in events
+        if event["kind"] in _WORK and event["time"] >= begun
+    )
+    took, upto = 0.0, spans[0][0] if spans else 0.0
+    for start, end in spans:
+        if start - upto > _PAUSE:
+            upto = start
+        took += max(0.0, end - upto)
+        upto = max(upto, end)
+    return took
 
 
 def _children(event: Event, known: dict[str, Node]) -> dict[str, Node]:

@@ -81,9 +81,12 @@ class Curve {
     this.at = frame;
     if (!this.cursor) return;
     const value = this.values[frame];
+    const known = value !== null && value !== undefined;
     for (const name of ["x1", "x2"]) this.cursor.setAttribute(name, this.x(frame));
+    // Out of the plot is not out of sight: the drawing overflows, so that its labels are whole.
+    this.dot.setAttribute("visibility", known ? "visible" : "hidden");
     this.dot.setAttribute("cx", this.x(frame));
-    this.dot.setAttribute("cy", value === null || value === undefined ? -99 : this.y(value));
+    if (known) this.dot.setAttribute("cy", this.y(value));
   }
 }
 

@@ -124,10 +124,12 @@ class Page {
     this.countStatuses();
   }
 
-  /** Says on each filter how many nodes have its status in the iteration shown. */
+  /** Says on each filter how many nodes have its status in the iteration shown; a root counts if it failed. */
   countStatuses() {
     const counts = new Array(this.data.statuses.length).fill(0);
-    for (const status of this.replay.status.subarray(1)) if (status >= 0) counts[status]++;
+    this.replay.status.forEach((status, k) => {
+      if (status >= 0 && (k > 0 || this.data.statuses[status] === "failed")) counts[status]++;
+    });
     for (const { chip, count, name, status } of this.chips) {
       const on = this.visible.statuses.has(status);
       chip.setAttribute("aria-pressed", String(on));

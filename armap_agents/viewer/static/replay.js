@@ -84,10 +84,11 @@ class Replay {
     return path;
   }
 
+  /** The node at which the path to the best trajectory ends: of the run, or of the iteration shown. */
   best() {
-    const { frames, answer } = this.data;
+    const { frames, best } = this.data;
     const last = this.frame === frames.length - 1;
-    return (last ? answer?.node : null) ?? frames[this.frame]?.best?.node ?? null;
+    return (last ? best?.end : null) ?? frames[this.frame]?.best?.end ?? null;
   }
 
   /** The nodes on the way to what the frame shown selected and evaluated. */

@@ -13,21 +13,16 @@ function showHeader(data) {
   byId("about").append(state, ` · ${about.join(" · ")}`);
   byId("totals").append(...totals(data).flatMap(([name, value]) =>
     make("div", {}, make("dt", {}, name), make("dd", {}, value))));
-  const notice = {
-    empty: "Nothing was tried yet: the run has just begun, or was stopped at once.",
-    unfinished: "No answer is recorded: the run is under way, or was stopped before it. What its journal holds is shown.",
-  }[data.state];
-  byId("notice").hidden = !notice;
-  byId("notice").textContent = notice ?? "";
+  byId("notice").hidden = !data.notice;
+  byId("notice").textContent = data.notice;
 }
 
 function totals(data) {
-  const spent = { ...data.frames.at(-1)?.spent, ...data.answer?.usage };
+  const { spent, answer, best } = data;
   const tokens = (spent.prompt_tokens ?? 0) + (spent.completion_tokens ?? 0);
-  const best = data.answer ?? data.frames.at(-1)?.best;
   const reached = best?.objective ?? best?.score;
   return [
-    [data.answer ? "objective" : "best so far", figure(reached)],
+    [answer && !answer.went_on ? "objective" : "best so far", figure(reached)],
     ["rollouts", figure(spent.rollouts ?? data.frames.length - 1)],
     ["completions", figure(spent.completions ?? 0)],
     ["tokens", figure(tokens)],
@@ -60,7 +55,7 @@ function answered(answer, seen, select) {
       ["Reward score", answer.score === null ? null : figure(answer.score)],
       ["Search stopped", answer.stopped],
     ]),
-    answer.node === null ? null : make("p", {}, make("button", { type: "button", class: "link", onclick: () => select(answer.node) }, "Show it in the tree")),
+    answer.end === null ? null : make("p", {}, make("button", { type: "button", class: "link", onclick: () => select(answer.end) }, "Show it in the tree")),
     make("div", { class: "answer" }, seen.steps(answer.steps)),
   ];
 }

@@ -36,7 +36,10 @@ class Timeline {
     byId("best-name").textContent = data.search ? "best objective" : `best ${data.value_name}`;
     this.best.show(this.frames.map(({ best }) => best?.objective ?? best?.score ?? null), byId("best-name").textContent);
     const select = byId("cost");
-    for (const [name, words] of Object.entries(COSTS)) select.append(make("option", { value: name }, words));
+    for (const [name, words] of Object.entries(COSTS)) {
+      const shown = name === "seconds" && !data.search ? "seconds in rollouts" : words;
+      select.append(make("option", { value: name }, shown));
+    }
     select.addEventListener("change", () => this.showCost());
     this.showCost();
   }
@@ -116,12 +119,13 @@ class Timeline {
 
   words(frame) {
     const { replay, frames } = this;
-    const { evaluations, picks, whole, nodes } = frames[frame];
+    const { evaluations, picks, whole, nodes, reopened } = frames[frame];
     if (frame === 0) return "The task alone: nothing was tried yet.";
     if (!whole) return `Interrupted: ${plural(nodes.length, "node")} recorded that no backup has counted yet.`;
+    if (reopened) return `Failed nodes were opened again, to be tried once more: ${figure(reopened)}.`;
     const tried = evaluations.filter(({ node }) => node !== null);
     const first = tried[0];
-    if (!first) return `${plural(picks.length, "leaf node")} selected.`;
+    if (!first) return picks.length ? `${plural(picks.length, "leaf node")} selected.` : "Nothing was evaluated.";
     const result = (item) => (item.error ? "failed" : item.result === null ? "no result" : figure(item.result));
     if (tried.length === 1) return `Tried ${short(replay.action(first.node), 80)}: ${result(first)}`;
     const known = tried.map(({ result: value }) => value).filter((value) => value !== null);

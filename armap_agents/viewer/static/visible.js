@@ -89,7 +89,7 @@ class Visible {
       children: this.replay.children.map((own) => own.filter((child) => this.below[child])),
       visits: this.finalVisits(),
       path: (node) => this.replay.path(node),
-      best: this.data.answer?.node ?? this.data.frames.at(-1)?.best?.node,
+      best: this.data.best?.end,
     };
     this.folded.fill(1);
     let shown = 1;
