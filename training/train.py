@@ -85,8 +85,8 @@ class TrainConfig:
     steps: int | None = None
     rows: int = 32
     value_weight: float = 1.0
-    learning_rate: float = 1e-3
-    warmup: int = 20
+    learning_rate: float = 5e-4
+    warmup: int = 100
     clip: float = 1.0
     rank: int = 16
     alpha: int = 32

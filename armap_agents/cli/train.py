@@ -40,7 +40,7 @@ def train(
     steps: Annotated[
         int | None, typer.Option(min=1, help="End after as many steps, if sooner: reproducible.")
     ] = None,
-    learning_rate: Annotated[float, typer.Option(min=0, help="At its peak.")] = 1e-3,
+    learning_rate: Annotated[float, typer.Option(min=0, help="At its peak.")] = 5e-4,
     centring: Annotated[
         Centring, typer.Option(help="How scores are kept around 0.")
     ] = Centring.SQUARED,
