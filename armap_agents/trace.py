@@ -153,7 +153,8 @@ class Journal:
         """
         if upto not in self._events:
             raise ConfigurationError(f"run {self.run} has no event {upto!r} to fork from")
-        events = [event for event in self._events.values() if event["id"] != "run"]
+        own = ("run", "context")  # how the parent was started and gone on with
+        events = [event for event in self._events.values() if event["kind"] not in own]
         last = next((k for k, event in enumerate(events) if event["id"] == upto), -1)
         first = data | {"parent": {"run": self.run, "event": upto}}
         return await asyncio.to_thread(self._copy, run, events[: last + 1], first)

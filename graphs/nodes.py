@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 from langgraph.runtime import Runtime
 from langgraph.types import Send
+from typing_extensions import TypedDict  # pydantic refuses typing's before Python 3.12
 
 from armap_agents.environment import Guide
 from armap_agents.errors import ConfigurationError, PolicyError
+from armap_agents.graphs.checking import checked_task
 from armap_agents.graphs.context import PlannerContext, context_of
 from armap_agents.graphs.rollout import Emit, Rollout, derive_seed, record, roll_out
 from armap_agents.graphs.runs import open_journal, open_run
@@ -115,7 +117,7 @@ async def begin(
 ) -> dict[str, Any]:
     """Check the context, name the run and write its settings to the journal."""
     context = context_of(runtime)
-    task = Task.from_dict(state["task"])
+    task = checked_task(state)
     check_penalties(context.objective)
     await current().pool(task.environment, context.environment_options)
     journal = await open_run(planner, task, context)

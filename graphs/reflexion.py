@@ -23,6 +23,7 @@ from langgraph.runtime import Runtime
 from armap_agents.errors import ConfigurationError, PolicyError
 from armap_agents.graphs import nodes
 from armap_agents.graphs.budget import require_budget, spent_budget
+from armap_agents.graphs.checking import checked_task
 from armap_agents.graphs.context import PlannerContext, context_of
 from armap_agents.graphs.nodes import (
     PlannerInput,
@@ -82,7 +83,7 @@ async def begin(state: PlannerInput, runtime: Runtime[PlannerContext]) -> dict[s
     """Name the run, once the reward model is there: without one the rollouts were in vain."""
     context = context_of(runtime)
     model = await open_reward(context)
-    task = Task.from_dict(state["task"])
+    task = checked_task(state)
     check_penalties(context.objective)
     require_budget(context, "Reflexion")
     await current().pool(task.environment, context.environment_options)

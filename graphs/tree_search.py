@@ -27,6 +27,7 @@ from langgraph.types import Overwrite, Send
 
 from armap_agents import search
 from armap_agents.graphs import closing
+from armap_agents.graphs.checking import checked_task
 from armap_agents.graphs.context import PlannerContext, context_of
 from armap_agents.graphs.deciding import (
     Left,
@@ -110,7 +111,7 @@ class TreeSearch:
     async def begin(self, state: PlannerInput, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
         """Check the context, name the run, and look at the episode's opening."""
         context = self.read(runtime)
-        task = Task.from_dict(state["task"])
+        task = checked_task(state)
         check_penalties(context.objective)
         judged = await self.judged_by(context)
         journal = await open_run(self.planner, task, context, self.fields, **judged)

@@ -22,7 +22,9 @@ def armap(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def error_of(shown: subprocess.CompletedProcess[str]) -> str:
     assert shown.returncode != 0
     assert "Traceback" not in shown.stderr, shown.stderr
-    return " ".join(shown.stderr.split())
+    *above, line = shown.stderr.splitlines()  # a bar may stand above, but no empty line
+    assert all(above)
+    return line
 
 
 POLICY = ["--policy-url", "http://127.0.0.1:9/v1", "--policy-model", "m"]
@@ -74,6 +76,8 @@ async def test_plan_shows_the_answer_step_by_step(tmp_path: Path) -> None:
         )
     assert shown.returncode == 0, shown.stderr
     assert "Number left:" in shown.stdout
-    assert "3 rollouts (0 failed), 9 completions" in " ".join(shown.stdout.split())
+    assert "3 rollouts (0 failures), " in shown.stdout
+    assert "different candidate" in shown.stdout
+    assert ", 9 completions, " in shown.stdout
     (run,) = (tmp_path / "runs").iterdir()
     assert run.name in shown.stdout

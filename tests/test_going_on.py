@@ -16,8 +16,8 @@ from maze import TASK, Maze, draw, register_maze
 from armap_agents import Observation, Task, register_environment, resources
 from armap_agents.cli.planning import recorded_run
 from armap_agents.environment import Guide
-from armap_agents.errors import PolicyError
-from armap_agents.graphs import beam, mcts, reflexion, tree_search
+from armap_agents.errors import ArmapError, PolicyError
+from armap_agents.graphs import beam, best_of_n, mcts, reflexion, tree_search
 from armap_agents.graphs.context import PlannerContext
 from armap_agents.graphs.deciding import EVERYTHING_FAILS
 from armap_agents.graphs.replay import begin_replay, same_outcome
@@ -251,3 +251,12 @@ async def test_reflexion_that_ran_out_of_time_is_replayed(opened: Resources) -> 
         )
     assert out["stopped"] == "seconds spent"
     assert "every decision is the recorded one" in await replayed(opened, "first", reflexion)
+
+
+@pytest.mark.parametrize("graph", [mcts.graph, beam.graph, reflexion.graph, best_of_n.graph])
+@pytest.mark.parametrize("given", [{}, {"task": "901"}, {"task": {"environment": "maze"}}])
+async def test_an_input_without_a_task_is_told_how_one_looks(
+    opened: Resources, graph: Any, given: dict[str, Any]
+) -> None:
+    with pytest.raises(ArmapError, match="pass "):
+        await graph.ainvoke(given, context=context("http://127.0.0.1:9/v1"))

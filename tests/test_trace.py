@@ -55,3 +55,17 @@ async def test_pictures_lie_beside_once_and_come_back(tmp_path: Path) -> None:
     assert journal.load(stored) == trajectory
     with pytest.raises(ArmapError, match="no picture"):
         journal.blob("../trace.jsonl")
+
+
+async def test_a_fork_takes_over_what_was_done_and_not_how_it_was_gone_on_with(
+    tmp_path: Path,
+) -> None:
+    journal = await Journal.open(tmp_path, "parent")
+    journal.record("run", "run", context={"rollouts": 8})
+    journal.record("backup/0", "backup")
+    journal.record("context/0", "context", context={"rollouts": 16})
+    journal.record("backup/1", "backup")
+    journal.record("backup/2", "backup")
+    child = await journal.fork("child", "backup/1", context={"rollouts": 4})
+    assert [event["id"] for event in child.events()] == ["run", "backup/0", "backup/1"]
+    assert child.events()[0]["context"] == {"rollouts": 4}

@@ -49,7 +49,9 @@ def main() -> None:
     try:
         app()
     except ArmapError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+        # One line that can be copied as it is: a terminal wraps it where it likes.
+        line = f"[bold red]error:[/] {escape(str(error))}"
+        Console(stderr=True).print(line, highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -28,7 +28,9 @@ from armap_agents.cli.options import (
 from armap_agents.cli.planners import (
     needs_reward,
     parse_planners,
+    parse_variant,
     planner_graph,
+    refuse_unread,
     reward_of,
     run_planner,
     variant_context,
@@ -116,6 +118,7 @@ async def evaluate_spec(
     for label in spec.planners:
         planner_graph(planner_of(label))
         variant_context(spec, label, spec.seeds[0])
+        refuse_unread(*parse_variant(label))
     context = variant_context(spec, spec.planners[0], spec.seeds[0])
     columns = (
         TextColumn("{task.description}"),

@@ -43,6 +43,22 @@ Objective = Annotated[
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every draw.")]
 
 
+def on_command_line(context: typer.Context) -> dict[str, str]:
+    """Return the parameters that stand on the command line itself, by name, as help writes them.
+
+    Those that environment variables or defaults gave are not among them.
+    """
+    given = {}
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        # By name: typer has a click of its own in some versions.
+        if source is not None and source.name == "COMMANDLINE":
+            option = parameter.opts[0].startswith("-")
+            given[name] = parameter.opts[0] if option else getattr(parameter, "metavar", name)
+    return given
+
+
 def parse_pairs(pairs: list[str]) -> dict[str, Any]:
     """Parse ``key=value`` options; a value that is JSON is taken as JSON, else as text.
 

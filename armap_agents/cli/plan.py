@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,10 +17,16 @@ from armap_agents.cli.options import (
     PolicyStyle,
     PolicyUrl,
     Reward,
+    on_command_line,
     parse_pairs,
     parse_weights,
 )
-from armap_agents.cli.planners import parse_variant, planner_context, planner_graph
+from armap_agents.cli.planners import (
+    parse_variant,
+    planner_context,
+    planner_graph,
+    refuse_unread,
+)
 from armap_agents.cli.planning import plan_task, recorded_run, replay_run, show
 from armap_agents.environment import find_task, make_environment
 from armap_agents.errors import ConfigurationError
@@ -27,6 +34,7 @@ from armap_agents.graphs import PLANNERS
 
 
 def plan(
+    ctx: typer.Context,
     environment: Annotated[
         str | None, typer.Argument(metavar="ENV", help="Registered environment, such as game24.")
     ] = None,
@@ -34,7 +42,11 @@ def plan(
         str | None, typer.Argument(metavar="TASK", help="Task id; see `armap tasks`.")
     ] = None,
     planner: Annotated[
-        str, typer.Option(help=f"{', '.join(PLANNERS)}; options may follow: mcts[seconds=60].")
+        str,
+        typer.Option(
+            help=f"{', '.join(PLANNERS)}; every other option of the context goes in brackets "
+            "behind it, separated by semicolons: mcts\\[backup=mean;normalisation=none]."
+        ),
     ] = "best_of_n",
     split: Annotated[
         str, typer.Option(help="Splits to look for the task in, separated by commas.")
@@ -48,7 +60,16 @@ def plan(
     completions: Annotated[
         int | None, typer.Option(help="Budget of sampled completions; default none.")
     ] = None,
+    tokens: Annotated[
+        int | None, typer.Option(help="Budget of tokens read and written; default none.")
+    ] = None,
+    environment_steps: Annotated[
+        int | None, typer.Option(help="Budget of actions in environments; default none.")
+    ] = None,
     seconds: Annotated[float | None, typer.Option(help="Budget of time; default none.")] = None,
+    stop_objective: Annotated[
+        float | None, typer.Option(help="Objective that is good enough to stop; default none.")
+    ] = None,
     parallel: Annotated[
         int | None, typer.Option(help="Leaves that mcts evaluates at once; default 8.")
     ] = None,
@@ -88,12 +109,16 @@ def plan(
         "policy_url": policy_url,
         "policy_model": policy_model,
         "policy_api_key_env": policy_api_key_env,
+        "policy_style": policy_style,
         "reward": reward,
         "objective": parse_weights(objective) or None,
         "n": n,
         "rollouts": rollouts,
         "completions": completions,
+        "tokens": tokens,
+        "environment_steps": environment_steps,
         "seconds": seconds,
+        "stop_objective": stop_objective,
         "parallel": parallel,
         "selection": selection,
         "exploration": exploration,
@@ -103,15 +128,17 @@ def plan(
         "temperature": temperature,
         "seed": seed,
     }
-    given = {key: value for key, value in options.items() if value is not None}
+    said = on_command_line(ctx)
+    # What environment variables say the context reads by itself, where nothing was recorded.
+    given = {key: value for key, value in options.items() if key in said}
     if replay is not None:
-        console = Console(stderr=True)
-        out, compared = asyncio.run(replay_run(replay))
-        show(out)
-        console.print(compared, highlight=False)
+        _refuse_beside("--replay", said, ["replay"])
+        _replay(replay)
         return
     if resume is not None:
+        _refuse_beside("--resume", said, ["resume", *options])
         name, found, recorded = recorded_run(resume)
+        refuse_unread(name, given)
         # What was recorded stands; what is asked for now has the last word.
         context = planner_context(recorded | given | {"run": resume})
     elif environment is None or task is None:
@@ -119,18 +146,40 @@ def plan(
             "say what to plan: `armap plan ENV TASK`, or `armap plan --resume RUN`"
         )
     else:
-        name, own = parse_variant(planner)
-        planner_graph(name)
-        context = planner_context(
-            given
-            | own
-            | {
-                "environment_options": parse_pairs(e),
-                "policy_style": policy_style,
-                "run": run,
-            }
-        )
+        name, chosen = _chosen(planner, given)
+        context = planner_context(chosen | {"environment_options": parse_pairs(e), "run": run})
         found = find_task(
             make_environment(environment, **context.environment_options), task, split.split(",")
         ).to_dict()
     show(asyncio.run(plan_task(name, found, context)))
+
+
+def _chosen(label: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the planner and its options, those in its brackets and those of the command line.
+
+    Raises:
+        ConfigurationError: There is no such planner, it does not read one of them, or one is
+            given twice.
+    """
+    name, own = parse_variant(label)
+    planner_graph(name)
+    twice = sorted(own.keys() & given.keys())
+    if twice:
+        raise ConfigurationError(f"{twice[0]} is given twice: in {label} or as an option, not both")
+    refuse_unread(name, {**given, **own})
+    return name, {**given, **own}
+
+
+def _replay(run: str) -> None:
+    out, compared = asyncio.run(replay_run(run))
+    show(out)
+    Console(stderr=True).print(compared, highlight=False, soft_wrap=True)
+
+
+def _refuse_beside(option: str, said: Mapping[str, str], allowed: Iterable[str]) -> None:
+    """Raise `ConfigurationError` where something on the command line would have no effect."""
+    others = [written for name, written in said.items() if name not in set(allowed)]
+    if others:
+        raise ConfigurationError(
+            f"{option} goes by what the run recorded: leave out {', '.join(others)}"
+        )

@@ -13,8 +13,6 @@ from importlib import import_module
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from armap_agents.cli.options import parse_pairs
 from armap_agents.errors import ConfigurationError
 from armap_agents.evaluation.spec import RunSpec, planner_of
@@ -29,6 +27,30 @@ if TYPE_CHECKING:  # langgraph takes seconds to import, which `armap --help` sho
     from armap_agents.graphs.context import PlannerContext
 
 _WITHOUT_REWARD = frozenset({"greedy", "sampling"})
+
+_JUDGED = ("temperature", "reward", "objective")
+_SEARCHING = (*_JUDGED, "completions", "tokens", "environment_steps", "seconds", "stop_objective")
+
+READ_BY: dict[str, tuple[str, ...]] = {
+    "greedy": (),
+    "sampling": ("n", "temperature"),
+    "best_of_n": ("n", *_JUDGED),
+    "reflexion": ("rollouts", *_SEARCHING, "reflections", "stop_probability"),
+    "beam": ("width", "proposals", *_SEARCHING),
+    "mcts": (
+        "rollouts",
+        "parallel",
+        "proposals",
+        "selection",
+        "exploration",
+        "value_weight",
+        "backup",
+        "normalisation",
+        *_SEARCHING,
+    ),
+}
+"""Options of the context that a planner reads, beside those that every planner reads: of the
+policy, the environment, a rollout's limits, seed and run."""
 
 _INDEPENDENT_DRAWS = frozenset({"sampling", "best_of_n"})
 """Planners that draw the same rollouts from the same seed, and so may share one run."""
@@ -69,17 +91,22 @@ def planner_context(options: Mapping[str, Any]) -> PlannerContext:
     Raises:
         ConfigurationError: An option is unknown or out of bounds; one line says which.
     """
-    from armap_agents.graphs.context import PlannerContext
+    from armap_agents.graphs.checking import checked_context
 
-    try:
-        return PlannerContext(**options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(PlannerContext.model_fields)
-            raise ConfigurationError(f"no option is called {name!r}: use {known}") from None
-        raise ConfigurationError(f"{name}: {first['msg']}, not {first['input']!r}") from None
+    return checked_context(options)
+
+
+def refuse_unread(planner: str, options: Mapping[str, Any]) -> None:
+    """Raise `ConfigurationError` where an option is another planner's and would do nothing here.
+
+    A None is let pass: it says that the planner is to have no such option.
+    """
+    read = READ_BY[planner]
+    others = frozenset().union(*READ_BY.values()).difference(read)
+    unread = [key for key, value in options.items() if key in others and value is not None]
+    if unread:
+        own = f"use {', '.join(read)}" if read else "it has no options of its own"
+        raise ConfigurationError(f"{planner} does not read {', '.join(unread)}: {own}")
 
 
 def parse_planners(text: str) -> list[str]:

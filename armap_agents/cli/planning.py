@@ -14,14 +14,17 @@ from rich.table import Table
 
 from armap_agents.cli.planners import planner_context, planner_graph
 from armap_agents.errors import ArmapError, ConfigurationError
-from armap_agents.resources import resources, runs_folder
-from armap_agents.trace import new_run_id, read_events
+from armap_agents.locks import only_writer
+from armap_agents.resources import current, resources, runs_folder
+from armap_agents.trace import new_run_id, read_events, run_name
 
 if TYPE_CHECKING:
     from armap_agents.graphs.context import PlannerContext
 
 CHECKPOINTS = "checkpoints.sqlite"
 """In the run's folder: LangGraph's checkpoints, for its history and forks."""
+
+OTHER_RUN = "use another run (--run) or folder (ARMAP_RUNS)"
 
 STEPS = 10_000_000
 """LangGraph's bound on super-steps, out of the way: what ends a search is its budget."""
@@ -32,7 +35,10 @@ class Interrupted(ArmapError):
 
 
 def recorded_run(run: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Return planner, task and context of a run.
+    """Return planner, task and newest context of a run.
+
+    Nobody is there to review an answer, so that is left out of it, and so is an endpoint whose
+    address was not written down, as it carries a password: the environment may name it.
 
     Raises:
         ConfigurationError: There is no such run, or it does not say.
@@ -46,10 +52,15 @@ def recorded_run(run: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
         raise ConfigurationError(
             f"no run {run} in {runs_folder()} ({known}): give one that is there"
         )
-    event = next(iter(read_events(path)), {})
-    if event.get("kind") != "run" or "context" not in event:
+    events = list(read_events(path))
+    began = events[0] if events else {}
+    if began.get("kind") != "run" or "context" not in began:
         raise ConfigurationError(f"run {run} does not say how it was started: start it anew")
-    return event["planner"], event["settings"]["task"], event["context"]
+    newest = [event["context"] for event in events if event["kind"] in ("run", "context")][-1]
+    context = {**newest, "review": False}
+    if context.get("policy_url") is None:
+        context.pop("policy_url", None)
+    return began["planner"], began["settings"]["task"], context
 
 
 async def plan_task(planner: str, task: dict[str, Any], context: PlannerContext) -> dict[str, Any]:
@@ -73,17 +84,39 @@ async def replay_run(run: str) -> tuple[dict[str, Any], str]:
     Raises:
         ArmapError: There is no such run, or it came out differently.
     """
-    from armap_agents.graphs.replay import begin_replay, same_outcome
-
     planner, task, recorded = recorded_run(run)
     url = recorded.get("policy_url") or "http://127.0.0.1/v1"  # nobody is asked there
-    async with resources():
-        context = await begin_replay(run, planner_context(recorded | {"policy_url": url}))
-        out = await _run(planner, task, context)
-        return out, await same_outcome(run, out["run"])
+    # Held too, since to open a journal is to cut off a line that is only half written.
+    async with resources() as opened:
+        with only_writer(opened.runs / run, OTHER_RUN):
+            return await _replayed(run, planner, task, recorded | {"policy_url": url})
+
+
+async def _replayed(
+    run: str, planner: str, task: dict[str, Any], recorded: dict[str, Any]
+) -> tuple[dict[str, Any], str]:
+    from armap_agents.graphs.replay import begin_replay, same_outcome
+
+    context = await begin_replay(run, planner_context(recorded))
+    out = await _run(planner, task, context)
+    return out, await same_outcome(run, out["run"])
 
 
 async def _run(planner: str, task: dict[str, Any], context: PlannerContext) -> dict[str, Any]:
+    """Run a planner while no other process may write its run."""
+    run = context.run
+    assert run is not None
+    if run_name(run) != run:  # before anything is made of it
+        raise ConfigurationError(
+            f"{run!r} is no name for a run: use letters, digits, '.', '_' and '-'"
+        )
+    with only_writer(current().runs / run, OTHER_RUN):
+        return await _until_stopped(planner, task, context)
+
+
+async def _until_stopped(
+    planner: str, task: dict[str, Any], context: PlannerContext
+) -> dict[str, Any]:
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
     from langgraph.errors import GraphDrained
     from langgraph.runtime import RunControl
@@ -127,7 +160,10 @@ async def _watched(
     )
     state: dict[str, Any] = {}
     totals = {"greedy": 1, "sampling": context.n, "best_of_n": context.n, "beam": None}
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    # Where a bar cannot be redrawn nothing would be left of it but an empty line.
+    hidden = not console.is_interactive
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         bar = progress.add_task("rollouts", total=totals.get(planner, context.rollouts))
         stream = graph.astream(
             {"task": task},
@@ -157,14 +193,24 @@ def show(out: dict[str, Any]) -> None:
     for k, step in enumerate(trajectory["steps"], 1):
         table.add_row(str(k), escape(step["action"]), escape(step["observation"]["text"]))
     console.print(table)
-    failed = sum(c["trajectory"]["status"] == "failed" for c in out["candidates"])
+    trajectories = [candidate["trajectory"] for candidate in out["candidates"]]
+    different = {found["id"] for found in trajectories if found["status"] != "failed"}
     score = "" if out["score"] is None else f"reward {out['score']:.3f}, "
     stopped = f"; {out['stopped']}" if out.get("stopped") else ""
     console.print(
-        f"{score}{len(out['candidates'])} rollouts ({failed} failed), "
-        f"{usage['completions']} completions, "
-        f"{usage['prompt_tokens'] + usage['completion_tokens']} tokens{escape(stopped)}"
+        f"{score}{_count(usage['rollouts'], 'rollout')} "
+        f"({_count(usage['failures'], 'failure')}), "
+        f"{_count(len(different), 'different candidate')}, "
+        f"{_count(usage['completions'], 'completion')}, "
+        f"{_count(usage['prompt_tokens'] + usage['completion_tokens'], 'token')}{escape(stopped)}",
+        soft_wrap=True,
     )
     console.print(
-        f"run {out['run']}: look into it with `armap trace {out['run']}`", highlight=False
+        f"run {out['run']}: look into it with `armap trace {out['run']}`",
+        highlight=False,
+        soft_wrap=True,
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
