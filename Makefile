@@ -60,7 +60,7 @@ results-search: results-plumbing
 	$(BIN)/armap serve policy -- $(SEARCH) --planner '$(BY_VALUE)' --out $(STUDY)/search/value
 	$(BIN)/armap serve policy -- $(SEARCH) --planner '$(PAPER)' --out $(STUDY)/search/paper
 	$(BIN)/armap serve policy -- $(SEARCH) --planner '$(REFLEXION)' --out $(STUDY)/search/reflexion
-	$(BIN)/python benchmarks/uniform.py --planner '$(BY_VALUE),best_of_n[n=95],best_of_n[n=32]' \
+	$(BIN)/python benchmarks/uniform.py --planner '$(BY_VALUE),$(PAPER),best_of_n[n=95],best_of_n[n=32]' \
 	    --tasks $(TASKS) --seeds $(COMMA_SEEDS) --out $(STUDY)/search/uniform --reward $(REWARD)
 	$(BIN)/python benchmarks/compare.py $(STUDY)/plumbing $(STUDY)/search/value $(STUDY)/search/paper \
 	    $(STUDY)/search/reflexion $(STUDY)/search/uniform
@@ -68,3 +68,4 @@ results-search: results-plumbing
 bench: setup
 	$(BIN)/python benchmarks/concurrency.py
 	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/viewer.py

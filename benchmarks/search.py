@@ -120,10 +120,12 @@ class InProcess:
 
 
 class Measured:
-    """One search: wall seconds, CPU seconds of this process, bytes of its files."""
+    """One search: its run, wall seconds, CPU seconds of this process, bytes of its files."""
 
-    def __init__(self, wall: float, cpu: float, checkpoint: int, trace: int, nodes: int) -> None:
-        self.wall, self.cpu = wall, cpu
+    def __init__(
+        self, run: str, wall: float, cpu: float, checkpoint: int, trace: int, nodes: int
+    ) -> None:
+        self.run, self.wall, self.cpu = run, wall, cpu
         self.checkpoint, self.trace, self.nodes = checkpoint, trace, nodes
 
 
@@ -134,9 +136,20 @@ async def search(
     actions: int = 10,
     sqlite: bool = False,
     in_process: float | None = None,
+    runs: Path | None = None,
     **options: Any,
 ) -> Measured:
-    """Run one search and measure it; `in_process` is the latency of a policy in this process."""
+    """Run one search and measure it.
+
+    Args:
+        url: The endpoint.
+        depth: Of the maze.
+        actions: Of each of its rooms.
+        sqlite: Checkpoint it.
+        in_process: Latency of a policy in this process, instead of the endpoint's.
+        runs: Where the run is kept; None throws it away.
+        options: Of the context.
+    """
     context = PlannerContext(
         policy_url=url,
         policy_model="scripted",
@@ -147,7 +160,8 @@ async def search(
         **options,
     )
     async with AsyncExitStack() as stack:
-        runs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if runs is None:
+            runs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         opened = await stack.enter_async_context(resources(runs))
         if in_process is not None:
             await opened.get(("policy", context.policy()), partial(_in_process, in_process))
@@ -162,7 +176,7 @@ async def search(
         out = await graph.ainvoke({"task": task}, config, context=context)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         trace, checkpoint = await asyncio.to_thread(sizes, runs, out["run"])
-        return Measured(wall, cpu, checkpoint, trace, len(out["tree"]))
+        return Measured(out["run"], wall, cpu, checkpoint, trace, len(out["tree"]))
 
 
 def sizes(runs: Path, run: str) -> tuple[int, int]:
