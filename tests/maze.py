@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from armap_agents import (
     Observation,
@@ -12,7 +16,11 @@ from armap_agents import (
     Trajectory,
     register_environment,
     register_reward,
+    resources,
 )
+from armap_agents.graphs import mcts
+from armap_agents.resources import Resources
+from armap_agents.trace import read_events
 
 ACTIONS = tuple(f"go {letter}" for letter in "abcde")
 TASK = {"environment": "maze", "id": "0"}
@@ -93,3 +101,30 @@ def register_maze() -> None:
     register_environment("one-way", OneWay)
     register_reward("luck", Luck)
     register_reward("luck-and-value", LuckAndValue)
+
+
+# --- searches in it -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def opened(tmp_path: Path) -> AsyncIterator[Resources]:
+    register_maze()
+    async with resources(tmp_path) as found:
+        yield found
+
+
+def context(url: str, **options: Any) -> dict[str, Any]:
+    shared = {"policy_url": url, "policy_model": "scripted", "reward": "luck-and-value"}
+    return shared | {"rollouts": 24, "parallel": 4, "proposals": 4, "policy_retries": 0} | options
+
+
+async def search(
+    url: str, graph: Any = mcts.graph, task: Any = TASK, **options: Any
+) -> dict[str, Any]:
+    out: dict[str, Any] = await graph.ainvoke({"task": task}, context=context(url, **options))
+    return out
+
+
+def events(opened: Resources, run: str, kind: str | None = None) -> list[dict[str, Any]]:
+    found = read_events(opened.runs / run / "trace.jsonl")
+    return [event for event in found if kind in (None, event["kind"])]

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
-from maze import TASK, Maze, draw, register_maze
+from maze import TASK, Maze, context, draw, events, opened, register_maze, search
 
-from armap_agents import Observation, Task, register_environment, resources
+from armap_agents import Observation, Task, register_environment
 from armap_agents.cli.planning import recorded_run
 from armap_agents.environment import Guide
 from armap_agents.errors import ArmapError, PolicyError
@@ -27,30 +25,12 @@ from armap_agents.trace import read_events
 
 Out = dict[str, Any]
 
+__all__ = ["opened"]  # a fixture
+
 
 @pytest.fixture(autouse=True)
 def _known() -> None:
     register_maze()
-
-
-@pytest.fixture
-async def opened(tmp_path: Path) -> AsyncIterator[Resources]:
-    async with resources(tmp_path) as found:
-        yield found
-
-
-def context(url: str, **options: Any) -> dict[str, Any]:
-    shared = {"policy_url": url, "policy_model": "scripted", "reward": "luck-and-value"}
-    return shared | {"rollouts": 24, "parallel": 4, "proposals": 4, "policy_retries": 0} | options
-
-
-async def search(url: str, graph: Any = mcts.graph, task: Any = TASK, **options: Any) -> Out:
-    out: Out = await graph.ainvoke({"task": task}, context=context(url, **options))
-    return out
-
-
-def events(opened: Resources, run: str, kind: str) -> list[dict[str, Any]]:
-    return [e for e in read_events(opened.runs / run / "trace.jsonl") if e["kind"] == kind]
 
 
 def down_from(first: int) -> Any:

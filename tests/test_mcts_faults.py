@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
-from maze import ACTIONS, TASK, Maze, draw, register_maze
+from maze import ACTIONS, TASK, Maze, context, draw, events, opened, register_maze, search
 from pydantic import ValidationError
 
-from armap_agents import ArmapError, Trajectory, resources
+from armap_agents import ArmapError, Trajectory
 from armap_agents.cli import main
 from armap_agents.errors import PolicyError
 from armap_agents.graphs import beam, best_of_n, mcts
@@ -30,31 +30,12 @@ from armap_agents.usage import Usage
 
 Out = dict[str, Any]
 
+__all__ = ["opened"]  # a fixture
+
 
 @pytest.fixture(autouse=True)
 def _known() -> None:
     register_maze()
-
-
-@pytest.fixture
-async def opened(tmp_path: Path) -> AsyncIterator[Resources]:
-    async with resources(tmp_path) as found:
-        yield found
-
-
-def context(url: str, **options: Any) -> dict[str, Any]:
-    shared = {"policy_url": url, "policy_model": "scripted", "reward": "luck-and-value"}
-    return shared | {"rollouts": 24, "parallel": 4, "proposals": 4, "policy_retries": 0} | options
-
-
-async def search(url: str, graph: Any = mcts.graph, task: Any = TASK, **options: Any) -> Out:
-    out: Out = await graph.ainvoke({"task": task}, context=context(url, **options))
-    return out
-
-
-def events(opened: Resources, run: str, kind: str | None = None) -> list[dict[str, Any]]:
-    found = read_events(opened.runs / run / "trace.jsonl")
-    return [event for event in found if kind in (None, event["kind"])]
 
 
 def actions(candidate: dict[str, Any]) -> list[str]:
