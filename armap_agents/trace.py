@@ -21,6 +21,7 @@ import re
 import shutil
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Iterator, Set
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,7 +81,10 @@ class Journal:
         self.run = run
         self.folder = folder
         self._events = events
+        self._failures: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._stored: set[str] = set()
+        for event in events.values():
+            self._note(event)
 
     @classmethod
     async def open(cls, runs: Path, run: str) -> Journal:
@@ -114,11 +118,9 @@ class Journal:
         """Return the event recorded under `event_id`, or None."""
         return self._events.get(event_id)
 
-    def failure(self, event_id: str) -> dict[str, Any] | None:
-        """Return the newest failure of what would have been recorded under `event_id`, or None."""
-        start = f"{event_id}/failed/"
-        found = [event for key, event in self._events.items() if key.startswith(start)]
-        return found[-1] if found else None
+    def failures(self, event_id: str) -> list[dict[str, Any]]:
+        """Return the failures of what would have been recorded under `event_id`, oldest first."""
+        return list(self._failures.get(event_id, ()))
 
     def record(self, event_id: str, kind: str, **data: Any) -> dict[str, Any]:
         """Append an event and flush it; one that is already there is returned as it was."""
@@ -135,6 +137,12 @@ class Journal:
         with (self.folder / "trace.jsonl").open("ab") as file:
             file.write(_line(event))
         self._events[event["id"]] = event
+        self._note(event)
+
+    def _note(self, event: dict[str, Any]) -> None:
+        tried, failed, _ = str(event["id"]).rpartition("/failed/")
+        if failed:
+            self._failures[tried].append(event)
 
     def events(self) -> list[dict[str, Any]]:
         """Return every event, in order."""
@@ -153,7 +161,7 @@ class Journal:
         """
         if upto not in self._events:
             raise ConfigurationError(f"run {self.run} has no event {upto!r} to fork from")
-        own = ("run", "context")  # how the parent was started and gone on with
+        own = ("run", "context", "told")  # how the parent was started and gone on with
         events = [event for event in self._events.values() if event["kind"] not in own]
         last = next((k for k, event in enumerate(events) if event["id"] == upto), -1)
         first = data | {"parent": {"run": self.run, "event": upto}}

@@ -43,6 +43,11 @@ class Usage:
             **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
         )
 
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(
+            **{f.name: getattr(self, f.name) - getattr(other, f.name) for f in fields(self)}
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the counts as pure JSON."""
         return asdict(self)

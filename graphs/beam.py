@@ -10,11 +10,18 @@ from __future__ import annotations
 from armap_agents.graphs.context import PlannerContext
 from armap_agents.graphs.tree_search import TreeSearch
 from armap_agents.search import ROOT, Pick, Tree, children
+from armap_agents.search.tree import PROPOSED
 from armap_agents.trajectory import Status
 
 
 def _pick(tree: Tree, context: PlannerContext, width: int) -> list[Pick]:
-    """Return the states to go on from: the best of the deepest level."""
+    """Return the states to go on from: the best of the deepest level that have no proposals yet.
+
+    All proposals are evaluated at once, so one that is left is to be tried again, before all else.
+    """
+    again = [at for at, node in tree.items() if node["status"] == PROPOSED and not node["closed"]]
+    if again:
+        return [Pick(at, ()) for at in again]
     deepest = max((node["depth"] for node in tree.values() if node["visits"]), default=0)
     level = [
         (-1.0 if node["value"] is None else node["value"], at)
@@ -24,7 +31,7 @@ def _pick(tree: Tree, context: PlannerContext, width: int) -> list[Pick]:
     open_ = [
         (value, at)
         for value, at in level
-        if tree[at]["status"] == Status.OPEN and not tree[at]["closed"]
+        if tree[at]["status"] == Status.OPEN and not tree[at]["closed"] and not tree[at]["children"]
     ]
     kept = sorted(open_, key=lambda item: -item[0])[: context.width]
     return [Pick(at, ()) for _, at in kept]

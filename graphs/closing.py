@@ -73,7 +73,8 @@ async def review(state: SearchState, context: PlannerContext, emit: Emit) -> dic
                 return {}
             case {"rollouts": int(more)} if more is not True and more > 0:
                 spent = Usage.from_dict(state["spent"])
-                return {"stopped": None, "granted": spent.rollouts + more}
+                best = state["best"] if state["best"]["node"] else None  # of a last rollout
+                return {"stopped": None, "granted": spent.rollouts + more, "best": best}
             case {"actions": [*actions]} if all(isinstance(a, str) for a in actions):
                 task = Task.from_dict(state["task"])
                 opening = prefix_of(journal, task, "0")
@@ -191,7 +192,7 @@ def _candidates(state: SearchState, journal: Journal) -> list[dict[str, Any]]:
         assert event is not None
         for evaluation in event["evaluations"]:
             node, trajectory = evaluation["node"], evaluation["trajectory"]
-            known = (journal.find(f"rollout/{node}"), journal.failure(f"rollout/{node}"))
+            known = (journal.find(f"rollout/{node}"), *journal.failures(f"rollout/{node}"))
             # A rollout that failed may have been tried again since.
             rollout = next((r for r in known if r and r["trajectory"]["id"] == trajectory), None)
             if rollout is None or trajectory in found:

@@ -84,15 +84,17 @@ def _all_newest(
 
     None are newer than a resumption after everything failed.
     """
-    seen = 0
+    newest: list[list[dict[str, Any]]] = []
     for k in range(iteration - 1, -1, -1):
         event = journal.find(f"backup/{k}")
         if event is None or event.get("reopened") == EVERYTHING_FAILS:
             return False
+        if "reopened" in event:
+            continue
         if not all(map(holds, event["evaluations"])):
             return False
-        seen += len(event["evaluations"])
-        if iteration - k >= iterations and seen >= evaluations:
+        newest.append(event["evaluations"])
+        if len(newest) >= iterations and sum(map(len, newest)) >= evaluations:
             return True
     return False
 
@@ -126,11 +128,14 @@ def _failed(tree: Tree) -> bool:
 
 def budgets_left(
     context: PlannerContext, granted: int | None, spent: Usage, journal: Journal, iteration: int
-) -> Left:
-    """Return what an iteration may use: leaves (at least 1) and completions; see `why_stopped`."""
+) -> Left | None:
+    """Return what an iteration may use: leaves (at least 1) and completions; see `why_stopped`.
+
+    Of a replay this is what was left in its original, None where that selected nothing.
+    """
     if (told := journal.find("told")) is not None:
-        left: Left = told["left"][iteration]
-        return left
+        left: list[Left | None] = told["left"]
+        return left[iteration] if iteration < len(left) else None
     rollouts, completions = context.rollouts, context.completions
     if granted is not None:
         rollouts, completions = granted, None

@@ -183,11 +183,14 @@ async def answer(state: ReflexionState, runtime: Runtime[PlannerContext]) -> dic
         raise PolicyError(f"every attempt failed: {attempts[-1]['error']}")
     best = max(finished, key=lambda attempt: attempt["objective"])
     usage = _spent(attempts, state["reflections"]).to_dict()
+    # Attempts that failed at the end are made again where the run goes on.
+    done = [len(attempts), len(state["reflections"])]
     record(
         journal,
         runtime.stream_writer,
-        f"answer/{len(attempts)}",
+        f"answer/{len(attempts)}/{len(finished)}",
         "answer",
+        done=done,
         trajectory=best["trajectory"],
         node=None,
         score=best["score"],

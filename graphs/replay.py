@@ -71,8 +71,8 @@ def _told(source: Journal) -> dict[str, Any]:
     Of a search by iteration: what its budgets had `left`, None where it opened failed nodes again
     instead of selecting, and its `failures`. Of Reflexion what was `done`: attempts and notes.
     """
-    answers = [event for event in source.events() if event["kind"] == "answer"]
-    stopped = answers[-1].get("stopped") if answers else "the recorded run was stopped here"
+    answer = _answer(source)
+    stopped = answer.get("stopped") if answer else "the recorded run was stopped here"
     left: list[dict[str, Any] | None] = []
     failures = []
     while (backup := source.find(f"backup/{len(left)}")) is not None:
@@ -85,8 +85,7 @@ def _told(source: Journal) -> dict[str, Any]:
         sum(event["kind"] == kind for event in source.events())
         for kind in ("attempt", "reflection")
     ]
-    if answers and done[0]:  # attempts that failed at the end are in no event of their own
-        done[0] = int(answers[-1]["id"].split("/")[1])
+    done = (answer or {}).get("done", done)
     return {"stopped": stopped, "left": left, "failures": failures, "done": done}
 
 
@@ -112,13 +111,19 @@ async def same_outcome(run: str, replayed: str) -> str:
 
 
 def _decisions(journal: Journal) -> dict[str, Any]:
-    """Return what a run decided: its backups and its last answer, unless a person edited that."""
-    events = journal.events()
-    answers = [event for event in events if event["kind"] == "answer"][-1:]
-    if answers and (answers[0].get("stopped") or "").endswith(EDITED):
-        answers = []
-    backups = [event for event in events if event["kind"] == "backup"]
-    return {event["id"]: _essence(event) for event in (*backups, *answers)}
+    """Return what a run decided: its backups and its answer, unless a person edited that."""
+    decisions = [event for event in journal.events() if event["kind"] == "backup"]
+    answer = _answer(journal)
+    if answer is not None and not (answer.get("stopped") or "").endswith(EDITED):
+        decisions.append(answer)
+    return {event["id"]: _essence(event) for event in decisions}
+
+
+def _answer(journal: Journal) -> dict[str, Any] | None:
+    """Return the answer that a run ended with; one that it went on after is none."""
+    kinds = ("answer", "backup", "attempt", "reflection")
+    newest = next((e for e in reversed(journal.events()) if e["kind"] in kinds), None)
+    return newest if newest is not None and newest["kind"] == "answer" else None
 
 
 def _essence(event: dict[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,6 @@ from armap_agents.graphs import closing
 from armap_agents.graphs.checking import checked_task
 from armap_agents.graphs.context import PlannerContext, context_of
 from armap_agents.graphs.deciding import (
-    Left,
     affordable,
     budgets_left,
     only_failed_left,
@@ -144,22 +143,21 @@ class TreeSearch:
             patch.update(known["nodes"])
             best, spent = known["best"], Usage.from_dict(known["spent"])
             iteration += 1
-        stopped = why_stopped(context, granted, tree, spent, best, journal, iteration)
-        if tries_again(tree, stopped, journal, iteration):
+        while True:
+            stopped = why_stopped(context, granted, tree, spent, best, journal, iteration)
+            left, picks = budgets_left(context, granted, spent, journal, iteration), list[Pick]()
+            if stopped is None and left is not None:
+                width = min(context.parallel, left["rollouts"] or context.parallel)
+                picks, stopped = affordable(
+                    self.pick, tree, context, width, left["completions"], journal, task
+                )
+            if not tries_again(tree, stopped, journal, iteration):
+                break
             nodes = search.changes(tree, search.reopen(tree))
             record_backup(journal, emit, iteration, [], nodes, best, spent, reopened=stopped)
             tree.update(nodes)
             patch.update(nodes)
             iteration += 1
-            stopped = why_stopped(context, granted, tree, spent, best, journal, iteration)
-        picks: list[Pick] = []
-        left: Left = {"rollouts": None, "completions": None}
-        if stopped is None:
-            left = budgets_left(context, granted, spent, journal, iteration)
-            width = min(context.parallel, left["rollouts"] or context.parallel)
-            picks, stopped = affordable(
-                self.pick, tree, context, width, left["completions"], journal, task
-            )
         selected = [pick.leaf for pick in picks]
         if picks:
             # A run that is gone on with may have begun this iteration, with more or less left.
@@ -215,9 +213,10 @@ class TreeSearch:
         spent = Usage.from_dict(state["spent"])
         shares = Counter(state["selected"])
         bare = [node for node in shares if state["tree"][node]["status"] == Status.OPEN]
-        rollouts = state["left"]["rollouts"]
-        # A planner may want more leaves below a node than were picked, as many as are to spare.
-        spare = None if rollouts is None else (rollouts - shares.total()) // len(bare)
+        rollouts, spare = (state["left"] or {}).get("rollouts"), None
+        if context.rollouts is not None and rollouts is not None:
+            # A planner may want more leaves below a node than were picked: those to spare.
+            spare = (rollouts - shares.total()) // len(bare)
 
         async def below(node: str) -> tuple[Proposed, list[Outcome]]:
             prefix = prefix_of(journal, task, node)

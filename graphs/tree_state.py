@@ -45,7 +45,8 @@ class SearchState(PlannerInput):
         run: Name of the run; its folder holds the journal.
         iteration: Number of the iteration under way, or of those that are done.
         tree: An `armap_agents.search.Tree`.
-        left: What the iteration under way may use of the budgets: rollouts, completions.
+        left: What the iteration under way may use of the budgets: rollouts, completions. None
+            after the last one of a replay.
         selected: Leaves picked in this iteration, to be evaluated or to be expanded.
         outcomes: What they came to.
         rewards: By node: score, objective, value (of the prefix), result (of the rollout).
@@ -64,7 +65,7 @@ class SearchState(PlannerInput):
     run: str
     iteration: int
     tree: Annotated[dict[str, Node], DeltaChannel(grow, snapshot_frequency=50)]
-    left: dict[str, int | None]
+    left: dict[str, int | None] | None
     selected: list[str]
     outcomes: Annotated[list[Outcome], gather]
     rewards: dict[str, dict[str, Any]]

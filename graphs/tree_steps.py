@@ -167,6 +167,7 @@ async def visit(
         return failure | {"usage": Usage(failures=1).to_dict()}
     action = action_of(journal, node)
     prefix = prefix_of(journal, task, node.rpartition(".")[0])
+    charged = _charged(journal, node)
     found = await act_out(
         f"rollout/{node}",
         task,
@@ -179,6 +180,7 @@ async def visit(
         actions=(action,),
         continues=continues,
     )
+    usage = Usage.from_dict(found["usage"]) - charged
     trajectory = found["trajectory"]
     over = len(trajectory["steps"]) == depth_of(node)
     failed = trajectory["status"] == Status.FAILED
@@ -187,5 +189,26 @@ async def visit(
         "trajectory": trajectory["id"],
         "status": trajectory["status"] if over or failed else Status.OPEN.value,
         "error": trajectory["error"],
-        "usage": found["usage"],
+        "usage": usage.to_dict(),
     }
+
+
+def _charged(journal: Journal, node: str) -> Usage:
+    """Return what answers cost that an earlier try of a rollout got, if a backup has counted it."""
+    tries = {event["trajectory"]["id"] for event in journal.failures(f"rollout/{node}")}
+    if not tries or not _counted(journal, tries):
+        return Usage()
+    spent, k = Usage(), depth_of(node)
+    while (answer := journal.find(f"rollout/{node}/policy/{k}")) is not None:
+        spent += Usage.from_dict(answer["usage"])
+        k += 1
+    return spent
+
+
+def _counted(journal: Journal, trajectories: set[str]) -> bool:
+    iteration = 0
+    while (backup := journal.find(f"backup/{iteration}")) is not None:
+        if any(evaluation["trajectory"] in trajectories for evaluation in backup["evaluations"]):
+            return True
+        iteration += 1
+    return False

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
 from maze import TASK, Maze, context, draw, events, opened, register_maze, search
 
-from armap_agents import Observation, Task, register_environment
+from armap_agents import Observation, StepResult, Task, register_environment, resources
 from armap_agents.cli.planning import recorded_run
 from armap_agents.environment import Guide
 from armap_agents.errors import ArmapError, PolicyError
@@ -61,7 +64,7 @@ async def test_a_beam_ends_where_its_states_together_cost_more_than_is_left(
 
 
 async def test_more_rollouts_than_before_lose_none_and_less_take_none_away(
-    opened: Resources,
+    opened: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with scripted_policy() as server:
         first = await search(server.url, rollouts=8, run="first")
@@ -71,15 +74,9 @@ async def test_more_rollouts_than_before_lose_none_and_less_take_none_away(
         assert len(server.requests) == asked
     assert (first["usage"]["rollouts"], more["usage"]["rollouts"]) == (8, 16)
     assert again["tree"] == more["tree"]
-    _, _, recorded = recorded_run_of(opened, "first")
-    assert recorded["rollouts"] == 8
+    monkeypatch.setenv("ARMAP_RUNS", str(opened.runs))
+    assert recorded_run("first")[2]["rollouts"] == 8
     assert [e["context"]["rollouts"] for e in events(opened, "first", "context")] == [16, 8]
-
-
-def recorded_run_of(opened: Resources, run: str) -> tuple[str, Any, Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ARMAP_RUNS", str(opened.runs))
-        return recorded_run(run)
 
 
 async def test_time_in_which_nothing_ran_is_not_counted(
@@ -240,3 +237,153 @@ async def test_an_input_without_a_task_is_told_how_one_looks(
 ) -> None:
     with pytest.raises(ArmapError, match="pass "):
         await graph.ainvoke(given, context=context("http://127.0.0.1:9/v1"))
+
+
+# --- odd ways to go on ----------------------------------------------------------------------------
+
+
+class Shaky(Maze):
+    """Its first steps fail, as many as `Shaky.fails` says."""
+
+    fails = 0
+
+    async def step(self, action: str) -> StepResult:
+        if Shaky.fails:
+            Shaky.fails -= 1
+            raise RuntimeError("the browser died")
+        return await super().step(action)
+
+
+@pytest.mark.parametrize("graph", [beam.graph, mcts.graph])
+async def test_a_tree_of_which_everything_failed_at_first_grows_all_the_same(
+    opened: Resources, graph: Any
+) -> None:
+    register_environment("shaky", Shaky)
+    Shaky.fails = 5
+    async with scripted_policy() as server:
+        out = await search(server.url, graph, {"environment": "shaky", "id": "0"}, proposals=5)
+    assert out["usage"]["failures"] == 5
+    assert all(node["status"] != "failed" for node in out["tree"].values())
+    assert out["trajectory"]["status"] in ("ended", "limit")
+
+
+@pytest.mark.parametrize("first", [3, 4, 5])
+async def test_a_beam_that_an_outage_ended_goes_on_when_it_is_resumed(
+    opened: Resources, first: int
+) -> None:
+    options: dict[str, Any] = {"width": 2, "run": "first"}
+    async with scripted_policy(faults=down_from(first)) as server:
+        with suppress(PolicyError):
+            await search(server.url, beam.graph, **options)
+    async with scripted_policy() as server:
+        out = await search(server.url, beam.graph, **options)
+    assert all(node["status"] != "failed" for node in out["tree"].values())
+    depths = {node["depth"] for node in out["tree"].values() if node["visits"]}
+    assert depths == {0, 1, 2, 3, 4} - {0}
+
+
+@pytest.mark.parametrize("more", [2, 7])
+async def test_a_person_may_grant_a_beam_more(opened: Resources, more: int) -> None:
+    graph = beam.builder.compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    async with scripted_policy() as server:
+        given = context(server.url, width=5, review=True, completions=10)
+        out = await graph.ainvoke({"task": TASK}, config, context=given)
+        before = out["spent"]["rollouts"]
+        out = await graph.ainvoke(Command(resume={"rollouts": more}), config, context=given)
+        assert "__interrupt__" in out
+        assert out["spent"]["rollouts"] > before
+        out = await graph.ainvoke(Command(resume={"approve": True}), config, context=given)
+    assert out["trajectory"]["status"] in ("ended", "limit")
+
+
+async def test_an_outage_of_two_wide_iterations_is_got_over_too(opened: Resources) -> None:
+    options: dict[str, Any] = {"parallel": 16, "proposals": 32, "rollouts": 64, "run": "first"}
+    async with scripted_policy(faults=down_from(1)) as server:
+        with suppress(PolicyError):
+            await search(server.url, value_weight=0.5, **options)
+    async with scripted_policy() as server:
+        out = await search(server.url, value_weight=0.5, **options)
+    assert out["stopped"] == "rollouts spent"
+
+
+async def test_what_a_try_has_cost_is_counted_once(opened: Resources) -> None:
+    """A rollout that fails at a later call keeps its earlier answers for the next try."""
+    single: dict[str, Any] = {
+        "parallel": 1,
+        "proposals": 1,
+        "value_weight": 0.0,
+        "environment_options": {"depth": 5, "exits": 0.0},
+    }
+    async with scripted_policy() as server:
+        clean = await search(server.url, rollouts=1, **single)
+        asked = len(server.requests)
+    fails = lambda number: Fault("status") if number == asked - 1 else None  # noqa: E731
+    async with scripted_policy(faults=fails) as server:
+        faulty = await search(server.url, rollouts=2, **single)
+        assert len(server.requests) == asked + 1
+    names = ("completions", "prompt_tokens", "completion_tokens")
+    assert [faulty["usage"][name] for name in names] == [clean["usage"][name] for name in names]
+    assert faulty["usage"]["failures"] == 1
+
+
+def cut_after(opened: Resources, run: str, event_id: str) -> None:
+    """Throw away what a run did after an event, as a kill would."""
+    path = opened.runs / run / "trace.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    last = max(k for k, line in enumerate(lines) if f'"id": "{event_id}"'.encode() in line)
+    path.write_bytes(b"".join(lines[: last + 1]))
+
+
+@pytest.mark.parametrize(
+    ("planner", "few", "many", "cut"),
+    [(mcts, 8, 24, "backup/3"), (reflexion, 2, 6, "attempt/3"), (reflexion, 6, 2, None)],
+)
+async def test_a_run_that_went_on_after_its_answer_is_replayed(
+    tmp_path: Path, planner: Any, few: int, many: int, cut: str | None
+) -> None:
+    async with scripted_policy() as server:
+        for rollouts in (few, many):
+            async with resources(tmp_path) as opened:
+                await search(
+                    server.url, planner.graph, rollouts=rollouts, stop_objective=99, run="first"
+                )
+    if cut is not None:
+        cut_after(opened, "first", cut)
+    async with resources(tmp_path) as opened:
+        assert "every decision is the recorded one" in await replayed(opened, "first", planner)
+
+
+async def test_a_last_attempt_that_is_made_again_is_answered_with(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"rollouts": 3, "stop_objective": 99, "reflections": 0}
+    async with scripted_policy() as server, resources(tmp_path):
+        clean = await search(server.url, reflexion.graph, **options)
+        asked = len(server.requests)
+    async with scripted_policy(faults=down_from(asked - 1)) as server, resources(tmp_path):
+        cut = await search(server.url, reflexion.graph, **options, run="first")
+    assert cut["candidates"][-1]["trajectory"]["status"] == "failed"
+    async with scripted_policy() as server, resources(tmp_path) as opened:
+        out = await search(server.url, reflexion.graph, **options, run="first")
+    assert out["score"] == clean["score"]
+    assert events(opened, "first", "answer")[-1]["score"] == clean["score"]
+    async with resources(tmp_path) as opened:
+        assert "every decision is the recorded one" in await replayed(opened, "first", reflexion)
+
+
+async def test_a_replay_is_not_gone_on_with_and_its_fork_is_free(
+    opened: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scripted_policy() as server:
+        await search(server.url, rollouts=8, run="first")
+        again = await begin_replay("first", PlannerContext(**context(server.url, rollouts=8)))
+        graph = mcts.builder.compile(checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": "1"}}
+        out = await graph.ainvoke({"task": TASK}, config, context=again)
+        history = [s async for s in graph.aget_state_history(config)]
+        start = next(s for s in history if s.next == ("select",) and s.values["iteration"] == 1)
+        given = context(server.url, rollouts=16, parallel=2)
+        fork = await graph.ainvoke(None, start.config, context=given)
+    assert fork["usage"]["rollouts"] == 16
+    monkeypatch.setenv("ARMAP_RUNS", str(opened.runs))
+    with pytest.raises(ArmapError, match="replay of first"):
+        recorded_run(out["run"], resumes=True)

@@ -179,7 +179,7 @@ async def test_the_journal_tells_the_whole_story_and_the_stream_the_same(tmp_pat
     ]
     assert streamed == recorded[1:]
     answer = recorded[-1]
-    assert answer["id"] == "answer/2"
+    assert answer["id"] == "answer/2/2"
     assert answer["trajectory"] == Trajectory.from_dict(out["trajectory"]).id
     assert (answer["score"], answer["objective"], answer["node"]) == (1.0, 1.0, None)
     assert answer["usage"] == out["usage"]
@@ -465,7 +465,7 @@ async def test_a_finished_run_goes_on_with_a_larger_budget(tmp_path: Path) -> No
     assert second["candidates"][:2] == first["candidates"]
     assert second["score"] == 1.0
     answers = [e["id"] for e in events(tmp_path, second) if e["kind"] == "answer"]
-    assert answers == ["answer/2", "answer/4"]
+    assert answers == ["answer/2/2", "answer/4/4"]
 
 
 async def test_the_first_attempt_is_the_first_draw_of_sampling(tmp_path: Path) -> None:

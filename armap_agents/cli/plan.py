@@ -137,7 +137,7 @@ def plan(
         return
     if resume is not None:
         _refuse_beside("--resume", said, ["resume", *options])
-        name, found, recorded = recorded_run(resume)
+        name, found, recorded = recorded_run(resume, resumes=True)
         refuse_unread(name, given)
         # What was recorded stands; what is asked for now has the last word.
         context = planner_context(recorded | given | {"run": resume})

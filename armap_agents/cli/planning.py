@@ -34,8 +34,8 @@ class Interrupted(ArmapError):
     """The user stopped a run; the message says how to go on with it."""
 
 
-def recorded_run(run: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Return planner, task and newest context of a run.
+def recorded_run(run: str, *, resumes: bool = False) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Return planner, task and newest context of a run, which may be about to go on.
 
     Nobody is there to review an answer, so that is left out of it, and so is an endpoint whose
     address was not written down, as it carries a password: the environment may name it.
@@ -56,6 +56,10 @@ def recorded_run(run: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
     began = events[0] if events else {}
     if began.get("kind") != "run" or "context" not in began:
         raise ConfigurationError(f"run {run} does not say how it was started: start it anew")
+    if resumes and any(event["kind"] == "told" for event in events):
+        raise ConfigurationError(
+            f"run {run} is a replay of {began['parent']['run']}: resume that one instead"
+        )
     newest = [event["context"] for event in events if event["kind"] in ("run", "context")][-1]
     context = {**newest, "review": False}
     if context.get("policy_url") is None:
