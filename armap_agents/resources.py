@@ -14,7 +14,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -24,6 +24,8 @@ from armap_agents.errors import ConfigurationError
 from armap_agents.pool import EnvironmentPool
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     import httpx
 
 T = TypeVar("T")
@@ -31,6 +33,14 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _open: WeakKeyDictionary[asyncio.AbstractEventLoop, Resources] = WeakKeyDictionary()
+
+
+@cache
+def _authorities() -> SSLContext:
+    """Return whose certificates are trusted: 20 ms to read, and of no event loop."""
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 def runs_folder() -> Path:
@@ -66,6 +76,7 @@ class Resources:
             self._http = HttpxAiohttpClient(
                 limits=httpx.Limits(max_connections=0),  # to aiohttp 0 is "no limit", None is 100
                 timeout=httpx.Timeout(120.0, connect=10.0),
+                verify=_authorities(),
             )
         return self._http
 
