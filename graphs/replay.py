@@ -21,7 +21,7 @@ from armap_agents.trace import Journal, new_run_id
 from armap_agents.trajectory import Status
 from armap_agents.usage import Usage
 
-ANSWERS = frozenset({"policy", "proposals", "reflection", "score", "value", "clock"})
+ANSWERS = frozenset({"policy", "proposals", "reflection", "score", "value"})
 """Kinds of events that a replay takes over: what it is told, by whoever is not there any more."""
 
 

@@ -307,10 +307,6 @@ class TreeSearch:
         spent, (process, began) = Usage.from_dict(state["spent"]), state["clock"]
         took = time.monotonic() - began if process == _PROCESS else 0.0
         seconds = round(spent.seconds + took, 3)
-        if context.seconds is not None:  # a decision depends on it, so a replay needs it
-            name = f"clock/{state['iteration']}"
-            clock = record(journal, runtime.stream_writer, name, "clock", seconds=seconds)
-            seconds = clock["seconds"]
         spent = sum((Usage.from_dict(o.get("usage", {})) for o in state["outcomes"]), spent)
         event = record_backup(
             journal,
