@@ -2,9 +2,11 @@
 
 An environment is asynchronous, holds one episode at a time and is cheap to construct: `tasks()` and
 the constructor start no process, the first `reset` may. Whatever an environment can do beyond the
-protocol it says by having it: `restore` (else reset and replay serves), `true_score` (for
+protocol it says by having it: `restore` (where it gets to any state at once; else reset and replay
+serves, from the longest beginning that it has behind it), `true_score` (for
 evaluation alone), `instruction` (where it is known only after reset), `guide` (what a policy is
-told), `pool_size` (how many may be alive side by side).
+told), `pool_size` (how many may be alive side by side), `alive` (whether its process still is). One
+whose process dies in the middle raises `EnvironmentDied`.
 """
 
 from __future__ import annotations
@@ -48,9 +50,11 @@ class Environment(Protocol):
     """A world that an agent acts in, one episode at a time.
 
     Optional members, used where present: ``async restore(task, actions) -> Observation`` (default:
-    reset and replay), ``true_score() -> float`` (0 to 1, for evaluation alone),
+    reset and replay), ``true_score() -> float`` (0 to 1, or an awaitable of it, for evaluation
+    alone),
     ``instruction: str`` (after reset, where `Task.instruction` is None), ``guide: Guide``,
-    ``pool_size: int`` (default 8) and ``restorable: bool`` (default True; False where the same
+    ``pool_size: int`` (default 8), ``alive: bool`` (default True; False once the process behind it
+    is gone, so that nobody is lent it) and ``restorable: bool`` (default True; False where the same
     actions may lead elsewhere).
     """
 

@@ -23,5 +23,9 @@ class EnvironmentFailure(ArmapError):
     """An environment died or did not do what its protocol says; costs one rollout."""
 
 
+class EnvironmentDied(EnvironmentFailure):
+    """The process behind an environment is gone; the same step may succeed in another one."""
+
+
 class RestoreMismatch(EnvironmentFailure):
     """A restored state differs from the recorded one; the rollout is marked, never continued."""

@@ -33,6 +33,11 @@ class _Slot:
     broken: bool = False
     """Set while a call into the environment is under way; left set by one that never returns."""
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process behind the environment, where there is one, still runs."""
+        return bool(getattr(self.environment, "alive", True))
+
     def shared(self, task: Task, prefix: Trajectory | None) -> int:
         """Number of leading steps in common with what is asked for; −1 for another episode."""
         if self.task != task or self.opening is None:
@@ -155,6 +160,10 @@ class EnvironmentPool:
             ConfigurationError: The environment cannot be restored and `prefix` has steps.
         """
         slot = await self._take(task, prefix)
+        while not slot.alive:
+            slot.broken = True
+            await self._give_back(slot)
+            slot = await self._take(task, prefix)
         try:
             lease = Lease(slot)
             async with asyncio.timeout(seconds):
@@ -216,9 +225,9 @@ async def _bring_to(slot: _Slot, task: Task, prefix: Trajectory | None) -> int:
     """Bring a slot to the end of `prefix`; return the environment steps taken."""
     steps = () if prefix is None else prefix.steps
     shared = slot.shared(task, prefix)
-    if 0 <= shared == len(slot.steps):
-        return await _replay(slot, task, steps, shared)
     own = hasattr(slot.environment, "restore")
+    if 0 <= shared == len(slot.steps) and (shared == len(steps) or not own):
+        return await _replay(slot, task, steps, shared)
     if prefix is not None and steps and (own or not getattr(slot.environment, "restorable", True)):
         shown = await slot.restore(prefix)
         _compare(task, len(steps), shown, prefix.last)

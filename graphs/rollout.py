@@ -4,7 +4,8 @@ A plain async function that every planner's rollout node calls. Each policy answ
 trajectory go to the journal under ids derived from the rollout's, and are looked up there first, so
 that a killed run goes on in the middle of an episode. Whatever fails becomes a trajectory of status
 ``failed`` that says why: one failure costs one rollout, its siblings go on. A failure is noted in
-the journal under an id that no lookup finds, so that a run which goes on later tries again.
+the journal under an id that no lookup finds, so that a run which goes on later tries again. The
+death of an environment's process is none yet: the rollout goes on once, where it was, in another.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from armap_agents.environment import Guide
-from armap_agents.errors import ArmapError
+from armap_agents.errors import ArmapError, ConfigurationError, EnvironmentDied
 from armap_agents.policy import Answer, Policy, PolicyFailure
 from armap_agents.pool import EnvironmentPool
 from armap_agents.trace import Journal
@@ -83,42 +84,88 @@ async def roll_out(
     known = journal.find(job.id)
     if known is not None:
         return {"trajectory": known["trajectory"], "usage": known["usage"]}
-    trajectory = job.prefix or Trajectory(job.task, job.task.instruction or "", Observation(""))
-    usage = Usage(rollouts=1)
+    unknown = Trajectory(job.task, job.task.instruction or "", Observation(""))
+    episode = _Episode(job.prefix or unknown, Usage(rollouts=1))
     started = time.monotonic()
     try:
-        leased = pool.lease(job.task, job.prefix, job.seconds)
-        async with leased as lease, asyncio.timeout(job.seconds):
-            usage += Usage(environment_steps=lease.caught_up)
-            trajectory = job.prefix or Trajectory(job.task, lease.instruction, lease.opening)
-            given = list(job.actions)
-            while not trajectory.done and len(trajectory) < job.max_steps:
-                if given:
-                    action = given.pop(0)
-                elif job.continues:
-                    answer = await _act(job, trajectory, lease.guide, policy, journal, emit)
-                    usage += answer.usage
-                    action = answer.action
-                else:
-                    break
-                result = await lease.step(action)
-                usage += Usage(environment_steps=1)
-                trajectory = trajectory.extended(Step(action, result.observation, result.done))
-                step_id = f"{job.id}/step/{len(trajectory)}"
-                record(journal, emit, step_id, "step", **_shown(trajectory.steps[-1]))
-            if not trajectory.done and len(trajectory) >= job.max_steps:
-                trajectory = replace(trajectory, status=Status.LIMIT)
+        try:
+            await _continue(episode, job, job.prefix, pool, policy, journal, emit)
+        except EnvironmentDied as death:
+            _log.warning("rollout %s goes on in another environment: %s", job.id, death)
+            reached = episode.trajectory if episode.began else job.prefix
+            try:
+                await _continue(episode, job, reached, pool, policy, journal, emit)
+            except ConfigurationError:  # there is no way back to where it was
+                raise death from None
+        trajectory = episode.trajectory
+        if not trajectory.done and len(trajectory) >= job.max_steps:
+            trajectory = replace(trajectory, status=Status.LIMIT)
     except Exception as error:
         _log.debug("rollout %s failed", job.id, exc_info=True)
-        trajectory = replace(trajectory, status=Status.FAILED, error=one_line(error, job.seconds))
-        usage += error.usage if isinstance(error, PolicyFailure) else Usage(failures=1)
-    usage = replace(usage, seconds=round(time.monotonic() - started, 4))
+        line = one_line(error, job.seconds)
+        trajectory = replace(episode.trajectory, status=Status.FAILED, error=line)
+        episode.usage += error.usage if isinstance(error, PolicyFailure) else Usage(failures=1)
+    usage = replace(episode.usage, seconds=round(time.monotonic() - started, 4))
     found = {"trajectory": await journal.store(trajectory), "usage": usage.to_dict()}
     if trajectory.status is Status.FAILED:
         record(journal, emit, f"{job.id}/failed/{time.time_ns()}", "failure", **found)
     else:
         record(journal, emit, job.id, "rollout", **found)
     return found
+
+
+@dataclass
+class _Episode:
+    """How far a rollout has come, whatever happens to the environment that it acts in.
+
+    Attributes:
+        trajectory: What has been done.
+        usage: What it cost.
+        began: Whether an environment was reached, so that `trajectory` has its opening.
+        asked: Steps whose answers of the policy are in `usage`.
+    """
+
+    trajectory: Trajectory
+    usage: Usage
+    began: bool = False
+    asked: int = 0
+
+
+async def _continue(
+    episode: _Episode,
+    job: Rollout,
+    reached: Trajectory | None,
+    pool: EnvironmentPool,
+    policy: Policy,
+    journal: Journal,
+    emit: Emit,
+) -> None:
+    """Act on from `reached` in an environment of the pool, keeping `episode` up to date."""
+    leased = pool.lease(job.task, reached, job.seconds)
+    async with leased as lease, asyncio.timeout(job.seconds):
+        episode.usage += Usage(environment_steps=lease.caught_up)
+        if reached is None:
+            episode.trajectory = Trajectory(job.task, lease.instruction, lease.opening)
+        episode.began = True
+        first = len(job.prefix) if job.prefix else 0
+        while not (trajectory := episode.trajectory).done and len(trajectory) < job.max_steps:
+            given = job.actions[len(trajectory) - first :]
+            if given:
+                action = given[0]
+            elif job.continues:
+                answer = await _act(job, trajectory, lease.guide, policy, journal, emit)
+                if len(trajectory) >= episode.asked:  # else it was paid for before a death
+                    episode.usage += answer.usage
+                    episode.asked = len(trajectory) + 1
+                action = answer.action
+            else:
+                break
+            result = await lease.step(action)
+            episode.usage += Usage(environment_steps=1)
+            step = Step(action, result.observation, result.done)
+            episode.trajectory = trajectory.extended(step)
+            step_id = f"{job.id}/step/{len(episode.trajectory)}"
+            record(journal, emit, step_id, "step", **_shown(step))
 
 
 async def _act(

@@ -11,11 +11,13 @@ from pydantic import ValidationError
 from armap_agents import (
     ArmapError,
     FunctionReward,
+    StepResult,
     Trajectory,
     register_environment,
     register_reward,
     resources,
 )
+from armap_agents.errors import EnvironmentDied
 from armap_agents.graphs import best_of_n, greedy, sampling
 from armap_agents.testing import scripted_policy
 from armap_agents.tools.game24 import Game24
@@ -203,6 +205,64 @@ async def test_one_failure_costs_one_rollout(tmp_path: Path) -> None:
         assert c.get("score") is None
     assert out["trajectory"]["status"] == "ended"
     assert healthy["usage"]["failures"] == 0
+
+
+class Mortal(Game24):
+    """Its process dies in some steps, as often as the class still has lives to lose."""
+
+    name = "mortal"
+    lives = 0
+    died = False
+
+    @property
+    def alive(self) -> bool:
+        return not self.died
+
+    async def step(self, action: str) -> StepResult:
+        if Mortal.lives and "*" in action:
+            Mortal.lives -= 1
+            self.died = True
+        if self.died:
+            raise EnvironmentDied("the process is gone")
+        return await super().step(action)
+
+
+async def test_a_rollout_goes_on_in_another_environment_where_the_first_died(
+    tmp_path: Path,
+) -> None:
+    register_environment("mortal", Mortal)
+    task = TASK | {"environment": "mortal"}
+    async with scripted_policy() as server, resources(tmp_path):
+        Mortal.lives = 1
+        out = await best_of_n.graph.ainvoke(
+            {"task": task}, context=context(server.url, n=24, run="mortal")
+        )
+        healthy = await best_of_n.graph.ainvoke(
+            {"task": task}, context=context(server.url, n=24, run="healthy")
+        )
+    assert Mortal.lives == 0
+    assert out["usage"]["failures"] == 0
+    assert list(map(actions, out["candidates"])) == list(map(actions, healthy["candidates"]))
+    # Nothing is asked of the policy twice: an answer is kept, whatever becomes of the step.
+    assert out["usage"]["completions"] == healthy["usage"]["completions"]
+
+
+async def test_a_second_death_and_one_without_a_way_back_cost_the_rollout(tmp_path: Path) -> None:
+    class OneWay(Mortal):
+        name = "one-way-mortal"
+        restorable = False
+
+    register_environment("mortal", Mortal)
+    register_environment("one-way-mortal", OneWay)
+    async with scripted_policy() as server, resources(tmp_path):
+        for name in ("mortal", "one-way-mortal"):
+            Mortal.lives = 1000
+            out = await sampling.graph.ainvoke(
+                {"task": TASK | {"environment": name}}, context=context(server.url, n=24, run=name)
+            )
+            failed = [c for c in out["candidates"] if c["trajectory"]["status"] == "failed"]
+            assert 0 < len(failed) < 24
+            assert {c["trajectory"]["error"] for c in failed} == {"the process is gone"}
 
 
 async def test_when_every_rollout_fails_one_line_says_why(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ class Counter:
 
     name = "counter"
     pool_size = 2
+    alive = True
 
     def __init__(self, made: list["Counter"], drift: bool = False) -> None:
         made.append(self)
@@ -81,6 +82,40 @@ async def test_longest_prefix_is_continued_not_replayed() -> None:
     assert (made[0].resets, made[0].steps, len(made)) == (2, 5, 1)
     await pool.aclose()
     assert made[0].closed
+
+
+class Leaper(Counter):
+    """Gets anywhere at once."""
+
+    async def restore(self, task: Task, actions: Sequence[str]) -> Observation:
+        self.resets += 1
+        self.said = [task.id, *actions]
+        return self._show()
+
+
+async def test_what_gets_anywhere_at_once_is_never_replayed() -> None:
+    made: list[Counter] = []
+    pool = EnvironmentPool(lambda: Leaper(made), size=1)
+    walked = await walk(pool, ["a", "b", "c"])
+    for prefix in (walked.prefix(0), walked, walked.prefix(1)):
+        async with pool.lease(TASK, prefix) as lease:
+            assert lease.caught_up == 0
+    async with pool.lease(TASK, walked.prefix(1)):
+        pass
+    assert (made[0].resets, made[0].steps) == (4, 3)
+    await pool.aclose()
+
+
+async def test_a_process_that_died_unseen_is_not_lent() -> None:
+    made: list[Counter] = []
+    pool = EnvironmentPool(lambda: Counter(made))
+    walked = await walk(pool, ["a"])
+    made[0].alive = False
+    async with pool.lease(TASK, walked) as lease:
+        assert lease.caught_up == 1
+    assert made[0].closed
+    assert not made[1].closed
+    await pool.aclose()
 
 
 async def test_a_replay_that_differs_is_an_error_and_costs_the_environment() -> None:

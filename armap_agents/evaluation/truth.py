@@ -8,6 +8,7 @@ are restored once.
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -113,7 +114,8 @@ async def _ask(
             return _Verdict(
                 0.0, "restored, it ends elsewhere than recorded: the environment is not repeatable"
             )
-        value = float(environment.true_score())  # type: ignore[attr-defined]
+        score = environment.true_score()  # type: ignore[attr-defined]
+        value = float(await score if inspect.isawaitable(score) else score)
     if not 0.0 <= value <= 1.0:
         raise EnvironmentFailure(f"true_score() of task {task.id} is {value}, not from 0 to 1")
     return _Verdict(value)
