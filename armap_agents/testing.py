@@ -2,9 +2,9 @@
 
 `scripted_policy` serves `/v1/models`, `/v1/chat/completions` and `/v1/completions` on a free port,
 from a thread of its own, so that code under test may use any event loop, or none. It keeps vLLM's
-behaviour where a policy relies on it: `n`, `seed`, `structured_outputs.choice`, log-probabilities
-of the constrained distribution before temperature, token usage. Latency and faults are functions of
-the request, so a failure can be repeated exactly.
+behaviour where a policy relies on it: `n`, `seed`, `choice` and `regex` of `structured_outputs`,
+log-probabilities of the constrained distribution before temperature, token usage. Latency and
+faults are functions of the request, so a failure can be repeated exactly.
 """
 
 from __future__ import annotations
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 END = "<|end|>"
 """The token that ends an answer; it stands in log-probabilities, never in the text."""
+
+_GROUP = re.compile(r"(?<!\\)\(((?:\\.|[^\\)])*)\)")
+_ALTERNATIVE = re.compile(r"(?:\\.|[^\\|])+")
+_HOLE = re.compile(r"\[\^(?:\\.|[^\]\\])*\]\{1,\d+\}")
+_ESCAPED = re.compile(r"\\(.)")
 
 _TOKEN = re.compile(r" ?[^\W\d_]+|\d|\s|.", re.DOTALL)
 
@@ -68,6 +73,30 @@ class ScriptedRequest:
     def choices(self) -> list[str] | None:
         """The texts that a `choice` constraint allows, or None without one."""
         return (self.body.get("structured_outputs") or {}).get("choice")
+
+    @property
+    def spelled(self) -> list[str] | None:
+        """What the constraint allows, or None without one.
+
+        For a `regex` of the kind that a policy sends, each of its alternatives with every hole
+        filled by words drawn from the prompt.
+        """
+        regex = (self.body.get("structured_outputs") or {}).get("regex")
+        if regex is None:
+            return self.choices
+        words = re.findall(r"[^\W\d_]{3,}", self.prompt) or ["words"]
+
+        def fill(_: re.Match[str]) -> str:
+            return " ".join(self.random.choices(words, k=3))[:40].strip()
+
+        lead, group, rest = [*_GROUP.split(regex, maxsplit=1), "", ""][:3]
+        found = [lead + part + rest for part in _ALTERNATIVE.findall(group) or [""]]
+        return [_ESCAPED.sub(r"\1", _HOLE.sub(fill, text)) for text in found]
+
+    def fits(self, text: str) -> bool:
+        """Tell whether a text keeps to a `regex` constraint."""
+        regex = (self.body.get("structured_outputs") or {}).get("regex")
+        return regex is not None and re.fullmatch(regex, text) is not None
 
     @property
     def seed(self) -> int | None:
@@ -167,11 +196,11 @@ class ScriptedServer:
 
     def write(self, request: ScriptedRequest) -> str:
         """Return the text of one draw."""
-        allowed = request.choices if self.constrains else None
+        allowed = request.spelled if self.constrains else None
         text = self.answer(request) if self.answer else None
         if allowed is None:
             return text if text is not None else "scripted answer"
-        if text in allowed:
+        if text in allowed or (text is not None and request.fits(text)):
             return text
         temperature = request.body.get("temperature", 1.0)
         if temperature == 0:
@@ -275,8 +304,9 @@ async def scripted_policy(
     """Run a scripted OpenAI-compatible server for the time of a block.
 
     Args:
-        answer: Returns the text of one draw. Under a `choice` constraint an answer outside the
-            choices is replaced by a seeded draw from them, as is every answer by default.
+        answer: Returns the text of one draw. Under a constraint an answer outside it is replaced by
+            a seeded draw from what it allows (`ScriptedRequest.spelled`), as is every answer by
+            default.
         score: The unnormalised log-probability of each choice; drawn from at the request's
             temperature, and returned exactly as log-probabilities.
         latency: Seconds before each answer.

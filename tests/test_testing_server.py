@@ -2,12 +2,15 @@
 
 import asyncio
 import math
+import re
 from collections import Counter
 from typing import Any
 
 import httpx
 import pytest
 
+from armap_agents import Observation
+from armap_agents.policy.actions import constraint
 from armap_agents.testing import END, Fault, ScriptedServer, scripted_policy
 
 CHAT = {"model": "scripted", "messages": [{"role": "user", "content": "hello there"}]}
@@ -27,6 +30,23 @@ async def test_models_and_unknown_model() -> None:
         served = (await http.get(server.url + "/models")).json()["data"]
         assert [model["id"] for model in served] == ["a", "b"]
         assert (await post(server)).status_code == 404
+
+
+async def test_regex_is_honoured_and_holes_take_words_of_the_prompt() -> None:
+    shown = Observation("a page", ("click[a|b (c)]",), ("search[{query}]",))
+    wanted = {"structured_outputs": constraint(shown)}
+    async with scripted_policy(lambda _: "search[tea]") as server:
+        said = (await post(server, seed=1, **wanted)).json()["choices"]
+        assert said[0]["message"]["content"] == "search[tea]"
+    async with scripted_policy(lambda _: "nonsense") as server:
+        answers = [(await post(server, seed=k, **wanted)).json() for k in range(12)]
+    texts = {answer["choices"][0]["message"]["content"] for answer in answers}
+    assert "click[a|b (c)]" in texts
+    assert len(texts) > 1
+    for text in texts - {"click[a|b (c)]"}:
+        query = re.fullmatch(r"search\[([a-z ]+)\]", text)
+        assert query is not None
+        assert set(query[1].split()) <= {"hello", "there"}
 
 
 async def test_choice_is_honoured_and_seeded() -> None:
