@@ -27,7 +27,8 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
     for package in PACKAGES:
         for file in (ROOT / package).rglob("*"):
             if (
-                file.suffix in {".py", ".json", ".txt", ".typed", ".html", ".css", ".js"}
+                file.suffix
+                in {".py", ".json", ".txt", ".typed", ".html", ".css", ".js", ".toml", ".svg"}
                 and "__pycache__" not in file.parts
             ):
                 place = file.relative_to(ROOT).as_posix()

@@ -114,7 +114,8 @@ async def _ask(
             return _Verdict(
                 0.0, "restored, it ends elsewhere than recorded: the environment is not repeatable"
             )
-        score = environment.true_score()  # type: ignore[attr-defined]
+        # In a thread: one may read files, or ask a server.
+        score = await asyncio.to_thread(environment.true_score)  # type: ignore[attr-defined]
         value = float(await score if inspect.isawaitable(score) else score)
     if not 0.0 <= value <= 1.0:
         raise EnvironmentFailure(f"true_score() of task {task.id} is {value}, not from 0 to 1")

@@ -1,0 +1,262 @@
+"""A tab that shows a shop's pages and acts on them as a person does: real clicks, real typing.
+
+What it sees are a page's text nodes, read from the document, and pictures. Every action that does
+something is one navigation; every state is reached by one. Whatever goes wrong below becomes an
+`EnvironmentFailure`, and the next `Tab.open` begins with what is alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from armap_agents.errors import EnvironmentDied, EnvironmentFailure
+from armap_agents.tools.webshop.chromium import (
+    VIEWPORT,
+    Chromium,
+    Fence,
+    first_line,
+    open_context,
+    release,
+)
+from armap_agents.tools.webshop.pages import SEARCH, Node, targets
+from armap_agents.tools.webshop.state import State, parse_address
+from armap_agents.trajectory import Image
+
+if TYPE_CHECKING:
+    from playwright.async_api import BrowserContext, CDPSession, Page, Response
+
+PATIENCE = 30.0
+"""Seconds that an action may take; a browser that needs longer hangs."""
+
+TALLEST = 4096
+"""Pixels of a page's height that go into its full picture."""
+
+JPEG_QUALITY = 80
+
+_ACTION = re.compile(r"(.+)\[(.+)\]")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a page shows.
+
+    Attributes:
+        address: Where it is: the path, as the browser spells it.
+        nodes: Its text nodes, in order.
+        searchable: Whether it has a search field.
+        image: The part in the viewport, 384×384.
+        full_page: All of it, down to a limit.
+    """
+
+    address: str
+    nodes: tuple[Node, ...]
+    searchable: bool
+    image: Image | None = None
+    full_page: Image | None = None
+
+
+@dataclass(eq=False)
+class _Opened:
+    """What an open tab holds."""
+
+    chromium: Chromium
+    context: BrowserContext
+    page: Page
+    devtools: CDPSession
+
+
+class Tab:
+    """A tab of its own in the browser of the running event loop.
+
+    Args:
+        origin: The shop's, such as ``http://127.0.0.1:3000``; the tab reaches nothing else.
+        pictures: Whether to take any.
+
+    Attributes:
+        fence: Counts the requests to elsewhere, all of which are refused.
+    """
+
+    def __init__(self, origin: str, *, pictures: bool = True) -> None:
+        place = urlsplit(origin)
+        self._origin = f"{place.scheme}://{place.netloc}"
+        self._pictures = pictures
+        self._opened: _Opened | None = None
+        self._seen: Seen | None = None
+        self.fence = Fence()
+
+    async def open(self, address: str) -> Seen:
+        """Go to an address of the shop, by one navigation.
+
+        Raises:
+            EnvironmentFailure: The shop does not answer, or has no such page.
+            EnvironmentDied: The browser is gone, or hangs.
+            ConfigurationError: There is no browser.
+        """
+        return await self._do(lambda page: page.goto(self._origin + address))
+
+    async def act(self, action: str) -> Seen:
+        """Do ``search[…]`` or ``click[…]`` on the page; what is not possible does nothing.
+
+        Raises:
+            EnvironmentFailure: The page leads off the shop, or to none of its pages.
+            EnvironmentDied: The browser is gone, or hangs.
+        """
+        if self._seen is None:
+            raise EnvironmentFailure("the tab shows no page: open one first")
+        match = _ACTION.match(action)
+        name, argument = (match[1], match[2].lower()) if match else ("", "")
+        if name == "search":
+            return await self._do(lambda page: self._search(page, argument))
+        node = targets(self._seen.nodes).get(argument)
+        if name != "click" or node is None or argument == SEARCH.lower():
+            return self._seen
+        # By identity: equal nodes at other places are other elements.
+        place = next(k for k, shown in enumerate(self._seen.nodes) if shown is node)
+        return await self._do(lambda page: self._click(page, place))
+
+    async def close(self) -> None:
+        """Close the tab, and the browser with the last one; safe to call twice."""
+        opened, self._opened, self._seen = self._opened, None, None
+        if opened is None:
+            return
+        try:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(PATIENCE):
+                    await opened.context.close()
+        finally:
+            self.fence.close()
+            await release(opened.chromium)
+
+    async def _do(self, move: Callable[[Page], Awaitable[Response | None]]) -> Seen:
+        """Make a move and look where it led, closing the tab where that fails."""
+        from playwright.async_api import Error
+
+        try:
+            async with asyncio.timeout(PATIENCE):
+                if self._opened is None:
+                    self._opened = await self._begin()
+                response = await move(self._opened.page)
+                self._check(self._opened.page, response)
+                self._seen = await self._look(self._opened)
+                return self._seen
+        except (Error, TimeoutError) as error:
+            await self.close()
+            if "net::ERR_TUNNEL" in str(error):  # the fence's answer where encryption was asked for
+                raise EnvironmentFailure("the page led off the shop: refused") from error
+            if "net::" in str(error):
+                raise EnvironmentFailure(
+                    f"{self._origin} does not answer ({first_line(error)}): see that it is running"
+                ) from error
+            raise EnvironmentDied(f"the browser died or hangs: {first_line(error)}") from error
+
+    async def _begin(self) -> _Opened:
+        self.fence = Fence()
+        chromium, context = await open_context(self._origin, await self.fence.start())
+        try:
+            page = await context.new_page()
+            context.on("page", _close_popup)
+            return _Opened(chromium, context, page, await context.new_cdp_session(page))
+        except BaseException:
+            self.fence.close()
+            with contextlib.suppress(Exception):
+                await context.close()
+            await release(chromium)
+            raise
+
+    async def _search(self, page: Page, query: str) -> Response | None:
+        assert self._seen is not None
+        if not self._seen.searchable:
+            session = parse_address(self._seen.address).session
+            await page.goto(self._origin + State(session).address)
+        await page.evaluate("document.querySelector('#search_input').select()")
+        await page.keyboard.insert_text(query)
+        async with page.expect_navigation() as navigation:
+            await page.keyboard.press("Enter")
+        return await navigation.value
+
+    async def _click(self, page: Page, place: int) -> Response | None:
+        way = await self._read(place)
+        if "address" in way:
+            return await page.goto(way["address"])
+        if "x" not in way:
+            return None
+        async with page.expect_navigation() as navigation:
+            await page.mouse.click(way["x"], way["y"])
+            # What the pointer happens to rest on would look different on the next page.
+            await page.mouse.move(0, 0)
+        return await navigation.value
+
+    def _check(self, page: Page, response: Response | None) -> None:
+        place = urlsplit(page.url)
+        if f"{place.scheme}://{place.netloc}" != self._origin:
+            raise EnvironmentFailure(f"the page led off the shop, to {page.url[:200]}: refused")
+        if response is not None and response.status >= 400:
+            raise EnvironmentFailure(
+                f"the shop has no page at {place.path[:200]} (status {response.status})"
+            )
+
+    async def _read(self, place: int | None = None) -> dict[str, Any]:
+        """Run the reader: what the page shows, or how the node at a place is clicked."""
+        assert self._opened is not None
+        # Straight from the developer tools, which takes half as long as `Page.evaluate`.
+        read = await self._opened.devtools.send(
+            "Runtime.evaluate",
+            {"expression": f"({_reader()})({json.dumps(place)})", "returnByValue": True},
+        )
+        value: dict[str, Any] = read["result"]["value"]
+        return value
+
+    async def _look(self, opened: _Opened) -> Seen:
+        read = await self._read()
+        image = full_page = None
+        if self._pictures:
+            image, full_page = await _take_pictures(opened.devtools, read["height"])
+        return Seen(
+            urlsplit(opened.page.url).path,
+            tuple(Node(*node) for node in read["nodes"]),
+            read["searchable"],
+            image,
+            full_page,
+        )
+
+
+async def _take_pictures(devtools: CDPSession, height: int) -> tuple[Image, Image]:
+    """Return what the viewport shows, and the whole page."""
+    image = await _take_picture(devtools, {})
+    if height <= VIEWPORT:
+        return image, image
+    # Not side by side: while the whole page is taken, the viewport is as large.
+    clip = {"x": 0, "y": 0, "width": VIEWPORT, "height": min(height, TALLEST), "scale": 1}
+    return image, await _take_picture(devtools, {"clip": clip, "captureBeyondViewport": True})
+
+
+async def _take_picture(devtools: CDPSession, which: dict[str, Any]) -> Image:
+    taken = await devtools.send(
+        "Page.captureScreenshot",
+        {"format": "jpeg", "quality": JPEG_QUALITY, "optimizeForSpeed": True, **which},
+    )
+    return Image(base64.b64decode(taken["data"]), "image/jpeg")
+
+
+_closing: set[asyncio.Future[None]] = set()
+
+
+def _close_popup(page: Page) -> None:
+    closing = asyncio.ensure_future(page.close())
+    _closing.add(closing)
+    closing.add_done_callback(_closing.discard)
+
+
+@cache
+def _reader() -> str:
+    return files("armap_agents.tools.webshop").joinpath("read_page.js").read_text("utf-8")
