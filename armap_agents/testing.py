@@ -91,7 +91,7 @@ class ScriptedRequest:
 
         lead, group, rest = [*_GROUP.split(regex, maxsplit=1), "", ""][:3]
         found = [lead + part + rest for part in _ALTERNATIVE.findall(group) or [""]]
-        return [_ESCAPED.sub(r"\1", _HOLE.sub(fill, text)) for text in found]
+        return [_ESCAPED.sub(_literal, _HOLE.sub(fill, text)) for text in found]
 
     def fits(self, text: str) -> bool:
         """Tell whether a text keeps to a `regex` constraint."""
@@ -128,6 +128,11 @@ class Fault:
     status: int = 500
     retry_after: float | None = None
     message: str = "scripted fault"
+
+
+def _literal(escape: re.Match[str]) -> str:
+    """Return the character that a regex writes with a backslash."""
+    return "\n" if escape[1] == "n" else escape[1]
 
 
 Score = Callable[[str], float]

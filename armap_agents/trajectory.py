@@ -216,19 +216,23 @@ class Step:
         action: The action as the environment took it.
         observation: What came after.
         done: Whether the environment ended the episode with this step.
+        thought: What the policy wrote before the action, for prompts and people alone: neither
+            environments nor reward models read it, and it is part of no id and no fingerprint.
     """
 
     action: str
     observation: Observation
     done: bool = False
+    thought: str | None = None
 
     def to_dict(self, *, inline: bool = False) -> dict[str, Any]:
-        """Return the step as pure JSON."""
-        return {
+        """Return the step as pure JSON; the thought only where there is one."""
+        value = {
             "action": self.action,
             "observation": self.observation.to_dict(inline=inline),
             "done": self.done,
         }
+        return value if self.thought is None else value | {"thought": self.thought}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], blobs: BlobReader | None = None) -> Step:
@@ -237,6 +241,7 @@ class Step:
             value["action"],
             Observation.from_dict(value["observation"], blobs),
             value.get("done", False),
+            value.get("thought"),
         )
 
 

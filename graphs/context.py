@@ -51,6 +51,13 @@ class PlannerContext(BaseModel):
         description="`completion` for base models, which have no chat template.",
         json_schema_extra={"langgraph_nodes": ["expand", "rollout"]},
     )
+    policy_thoughts: bool = Field(
+        default=False,
+        title="Thoughts",
+        description="Have the policy write one line of thought before each action, as in ReAct. "
+        "Priors of a search are then shares of samples.",
+        json_schema_extra={"langgraph_nodes": ["expand", "rollout"]},
+    )
     policy_concurrency: int = Field(
         default=128,
         ge=1,
@@ -278,6 +285,7 @@ class PlannerContext(BaseModel):
             timeout=self.policy_timeout,
             retries=self.policy_retries,
             max_concurrency=self.policy_concurrency,
+            thoughts=self.policy_thoughts,
         )
 
 

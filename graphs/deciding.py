@@ -173,7 +173,7 @@ def affordable(
         bare = {p.leaf for p in picks if tree[p.leaf]["status"] == Status.OPEN} - {ROOT}
         if left is None or not bare:
             return picks, None
-        costs = {node: cost_of(prefix_of(journal, task, node), context.proposals) for node in bare}
+        costs = {node: cost_of(prefix_of(journal, task, node), context) for node in bare}
         dear = [node for node in bare if costs[node] > left]
         if not dear:
             while sum(costs[node] for node in bare & {pick.leaf for pick in picks}) > left:

@@ -58,6 +58,7 @@ class Rollout:
         actions: Taken first, before the policy is asked.
         continues: Whether the policy is asked after these, or the trajectory stays open there.
         memory: What the policy noted after earlier attempts.
+        thought: What it wrote before the first of `actions`, where it proposed that.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Rollout:
     actions: tuple[str, ...] = ()
     continues: bool = True
     memory: tuple[str, ...] = ()
+    thought: str | None = None
 
 
 async def roll_out(
@@ -85,7 +87,9 @@ async def roll_out(
     if known is not None:
         return {"trajectory": known["trajectory"], "usage": known["usage"]}
     unknown = Trajectory(job.task, job.task.instruction or "", Observation(""))
-    episode = _Episode(job.prefix or unknown, Usage(rollouts=1))
+    # A prefix without steps is false, and yet knows instruction and opening.
+    known_so_far = unknown if job.prefix is None else job.prefix
+    episode = _Episode(known_so_far, Usage(rollouts=1))
     started = time.monotonic()
     try:
         try:
@@ -152,17 +156,18 @@ async def _continue(
             given = job.actions[len(trajectory) - first :]
             if given:
                 action = given[0]
+                thought = job.thought if len(trajectory) == first else None
             elif job.continues:
                 answer = await _act(job, trajectory, lease.guide, policy, journal, emit)
                 if len(trajectory) >= episode.asked:  # else it was paid for before a death
                     episode.usage += answer.usage
                     episode.asked = len(trajectory) + 1
-                action = answer.action
+                action, thought = answer.action, answer.thought
             else:
                 break
             result = await lease.step(action)
             episode.usage += Usage(environment_steps=1)
-            step = Step(action, result.observation, result.done)
+            step = Step(action, result.observation, result.done, thought)
             episode.trajectory = trajectory.extended(step)
             step_id = f"{job.id}/step/{len(episode.trajectory)}"
             record(journal, emit, step_id, "step", **_shown(step))
@@ -182,7 +187,12 @@ async def _act(
     known = journal.find(event_id)
     if known is not None:
         return Answer(
-            known["action"], known["text"], Usage.from_dict(known["usage"]), known["constrained"]
+            known["action"],
+            known["text"],
+            Usage.from_dict(known["usage"]),
+            known["constrained"],
+            known.get("thought"),
+            tuple(known.get("beginnings", ())),
         )
     answer = await policy.act(
         trajectory,
@@ -200,6 +210,8 @@ async def _act(
         text=answer.text,
         constrained=answer.constrained,
         usage=answer.usage.to_dict(),
+        **({"thought": answer.thought} if answer.thought else {}),
+        **({"beginnings": list(answer.beginnings)} if answer.beginnings else {}),
     )
     return answer
 

@@ -22,11 +22,15 @@ DRAWS = (
     "environment_options",
     "policy_model",
     "policy_style",
+    "policy_thoughts",
     "temperature",
     "max_steps",
     "seed",
 )
 """Fields of the context that independent rollouts depend on: planners with these alike share."""
+
+_BEFORE = {"policy_thoughts": False}
+"""What runs went by that were recorded before there was a setting for it."""
 
 
 def settings_of(
@@ -158,4 +162,5 @@ def _about(planner: str, context: PlannerContext, settings: Mapping[str, Any]) -
 
 
 def _differing(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    return sorted(key for key in asked if recorded.get(key) != asked[key])
+    known = {**_BEFORE, **recorded}
+    return sorted(key for key in asked if known.get(key) != asked[key])

@@ -104,10 +104,10 @@ def prefix_of(journal: Journal, task: Task, node: str) -> Trajectory:
     return journal.load(rollout["trajectory"]).prefix(depth_of(node))
 
 
-def action_of(journal: Journal, node: str) -> str:
-    """Return the whole action that leads to a proposed node."""
+def proposal_of(journal: Journal, node: str) -> tuple[str, str | None]:
+    """Return the whole action that leads to a proposed node, and the thought before it."""
     parent, _, k = node.rpartition(".")
     proposals = journal.find(f"expand/{parent}")
     assert proposals is not None
-    action: str = proposals["items"][int(k)]["action"]
-    return action
+    item = proposals["items"][int(k)]
+    return item["action"], item.get("thought")

@@ -12,8 +12,9 @@ from armap_agents.errors import ConfigurationError, EnvironmentFailure
 from armap_agents.graphs.context import PlannerContext
 from armap_agents.graphs.nodes import act_out, guide_of, open_policy
 from armap_agents.graphs.rollout import Emit, derive_seed, one_line, record
-from armap_agents.graphs.tree_state import Outcome, action_of, depth_of, prefix_of
+from armap_agents.graphs.tree_state import Outcome, depth_of, prefix_of, proposal_of
 from armap_agents.policy import PolicyFailure, Proposals
+from armap_agents.policy.narrowing import is_long, stages
 from armap_agents.resources import current
 from armap_agents.search import ROOT
 from armap_agents.search.tree import merged
@@ -63,10 +64,14 @@ async def _guide(task: Task, context: PlannerContext) -> Guide | None:
     return await current().get(key, lambda: guide_of(task, context))
 
 
-def cost_of(prefix: Trajectory, k: int) -> int:
-    """Return how many completions `k` proposals after `prefix` count, at most."""
+def cost_of(prefix: Trajectory, context: PlannerContext) -> int:
+    """Return how many completions the proposals after `prefix` count, at most."""
     listed, templates = prefix.last.actions, prefix.last.templates
-    return k if listed is None or templates else len(listed)
+    if listed is None or templates:
+        return context.proposals
+    if is_long(prefix.last):
+        return context.proposals * stages(listed)
+    return context.proposals if context.policy_thoughts else len(listed)
 
 
 @dataclass(frozen=True)
@@ -111,13 +116,17 @@ async def propose(
         if found is None:
             return Proposed([], spent, error)
         priors = merged([(proposal.action, proposal.prior) for proposal in found.items])
+        thoughts = {p.action: {"thought": p.thought} for p in reversed(found.items) if p.thought}
         known = record(
             journal,
             emit,
             f"expand/{node}",
             "proposals",
             node=node,
-            items=[{"action": action, "prior": prior} for action, prior in priors.items()],
+            items=[
+                {"action": action, "prior": prior, **thoughts.get(action, {})}
+                for action, prior in priors.items()
+            ],
             usage=(spent + found.usage).to_dict(),
         )
     items = [(item["action"], item["prior"]) for item in known["items"]]
@@ -165,7 +174,7 @@ async def visit(
     """
     if failure := _failed_then(journal, iteration, node):
         return failure | {"usage": Usage(failures=1).to_dict()}
-    action = action_of(journal, node)
+    action, thought = proposal_of(journal, node)
     prefix = prefix_of(journal, task, node.rpartition(".")[0])
     charged = _charged(journal, node)
     found = await act_out(
@@ -178,6 +187,7 @@ async def visit(
         temperature=0.0,
         prefix=prefix,
         actions=(action,),
+        thought=thought,
         continues=continues,
     )
     usage = Usage.from_dict(found["usage"]) - charged

@@ -130,7 +130,7 @@ async def test_a_refused_constraint_is_dropped() -> None:
 async def test_repair_says_what_was_wrong_and_ends_in_one_line() -> None:
     said = iter(["hm", "go up", "go  NORTH."])
     async with policy_for(lambda _: next(said), constrains=False) as (policy, server):
-        policy._constrains = False
+        policy._sampler.constrains = False
         answer = await policy.act(state(), seed=1)
         assert (answer.action, answer.text) == ("go north", "go  NORTH.")
         assert (answer.usage.completions, answer.usage.repairs) == (3, 2)
@@ -142,7 +142,7 @@ async def test_repair_says_what_was_wrong_and_ends_in_one_line() -> None:
         assert len({request.seed for request in server.requests}) == 3
 
     async with policy_for(lambda _: "nonsense", constrains=False) as (policy, server):
-        policy._constrains = False
+        policy._sampler.constrains = False
         with pytest.raises(PolicyFailure, match="no action could be read") as failure:
             await policy.act(state())
         assert len(server.requests) == 3
@@ -284,7 +284,7 @@ async def test_proposals_without_a_constraint_are_shares_of_samples(listed: bool
     answer: Callable[[ScriptedRequest], str] = lambda request: said[request.draw]  # noqa: E731
     async with policy_for(answer, constrains=False) as (policy, server):
         if listed:
-            policy._constrains = False
+            policy._sampler.constrains = False
         found = await policy.propose(trajectory, 4, seed=1)
         priors = {item.action: item.prior for item in found.items}
         assert priors == pytest.approx({"go north": 0.75, "wait": 0.25})
@@ -393,3 +393,14 @@ async def test_a_real_server() -> None:
             assert mixed.constrained
             later = state(text="A hall.").extended(Step("wait", Observation("Nothing.", ACTIONS)))
             assert (await policy.act(later, guide=GUIDE, temperature=0.0)).constrained
+            rooms = tuple(f"{verb} room {k}" for verb in ("enter", "leave") for k in range(80))
+            far = await policy.act(state(rooms), guide=GUIDE, seed=1)
+            assert (far.action in rooms, len(far.beginnings)) == (True, 1)
+            config = PolicyConfig(url, served, style=style, timeout=300, thoughts=True)
+            for actions in (ACTIONS, rooms):
+                thinking = Policy(config, http)
+                thought_of = await thinking.act(state(actions), guide=GUIDE, seed=1)
+                assert (thought_of.action in actions, thought_of.constrained) == (True, True)
+                assert thought_of.thought
+                drawn = await thinking.propose(state(actions), 3, guide=GUIDE, seed=1)
+                assert {item.action for item in drawn.items} <= set(actions)

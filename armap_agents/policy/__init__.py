@@ -2,7 +2,9 @@
 
 `client` holds `Policy`, `records` what goes in and comes out, `endpoint` the requests and their
 failures, `prompts` what a trajectory looks like to the model, `actions` how an action is
-constrained and read, `prior` the probabilities of listed actions.
+constrained and read, `thoughts` the line before it, `narrowing` how it is chosen from a long list,
+`question` what is asked at a time, `sampling` how answers are drawn, `prior` and `exact` the
+probabilities of listed actions.
 """
 
 from armap_agents.policy.client import Policy

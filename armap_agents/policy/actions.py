@@ -23,8 +23,10 @@ HOLE_CHARACTERS = 80
 LISTED_CHARACTERS = 4000
 """The most characters of valid actions that a complaint repeats."""
 
+LABEL = re.compile(r"\b(?:next |my )?action(?: \d+)?\s*:\s*", re.IGNORECASE)
+"""What a model writes before an action."""
+
 _HOLE = re.compile(r"\{\w*\}")
-_LABEL = re.compile(r"\b(?:next |my )?action(?: \d+)?\s*:\s*", re.IGNORECASE)
 _BULLET = re.compile(r"^\s*(?:[-*•>]\s+|\d{1,2}[.)]\s+)")
 _SPECIAL = re.compile(r"[\\.^$*+?()\[\]{}|]")
 
@@ -43,13 +45,30 @@ def constraint(observation: Observation, lead: str = "") -> dict[str, Any] | Non
     Returns:
         None where any text may be an action.
     """
+    if observation.actions is not None and not observation.templates:
+        return {"choice": [lead + word for word in abbreviations(observation.actions)]}
+    parts = alternatives(observation)
+    return None if parts is None else {"regex": f"{escaped(lead)}({'|'.join(parts)})"}
+
+
+def alternatives(observation: Observation) -> list[str] | None:
+    """Return bounded regexes of which an action matches one; None where any text may be one.
+
+    Listed actions alone are abbreviated, as in a choice; see `written_out`.
+    """
     if observation.templates:
         parts = [escaped(action) for action in observation.actions or ()]
-        parts += [template_pattern(template) for template in observation.templates]
-        return {"regex": f"{escaped(lead)}({'|'.join(parts)})"}
+        return parts + [template_pattern(template) for template in observation.templates]
     if observation.actions is not None:
-        return {"choice": [lead + word for word in abbreviations(observation.actions)]}
+        return [escaped(word) for word in abbreviations(observation.actions)]
     return None
+
+
+def written_out(text: str, observation: Observation) -> str:
+    """Return the action of an answer that was sampled under a constraint."""
+    if observation.templates or observation.actions is None:
+        return text
+    return abbreviations(observation.actions)[text.strip()]
 
 
 @lru_cache(maxsize=4096)  # rollouts side by side stand in the same states
@@ -119,7 +138,7 @@ def template_pattern(template: str) -> str:
     return pattern + escaped(template[at:])
 
 
-def read_action(text: str, observation: Observation) -> str | None:
+def read_action(text: str, observation: Observation, *, inside: bool = True) -> str | None:
     """Find the action in a model's answer.
 
     An answer that is an action is that action. Else the text after the last ``Action:`` counts, or
@@ -127,13 +146,18 @@ def read_action(text: str, observation: Observation) -> str | None:
     are matched line by line, first as a whole, then inside a line; case and spaces do not count. A
     line that names two different actions is not guessed at.
 
+    Args:
+        text: The answer.
+        observation: What is valid.
+        inside: Look inside lines too, which takes long where there are many actions.
+
     Returns:
         The action as the environment lists it, or None where none can be read.
     """
     exact = _exact(text.strip(), observation)
     if exact is not None:
         return exact
-    labels = list(_LABEL.finditer(text))
+    labels = list(LABEL.finditer(text))
     if labels and text[labels[-1].end() :].strip():
         text = text[labels[-1].end() :]
     if observation.schema is not None and not observation.actions and not observation.templates:
@@ -141,7 +165,7 @@ def read_action(text: str, observation: Observation) -> str | None:
     lines = [line for line in map(_bare, text.splitlines()) if line]
     if observation.actions is None and not observation.templates:
         return lines[0] if lines else None
-    for find in (_whole, _inside):
+    for find in (_whole, _inside) if inside else (_whole,):
         for line in lines:
             found = find(line, observation)
             if found is not None:

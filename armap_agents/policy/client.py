@@ -1,48 +1,49 @@
 """The policy: one frozen LLM, asked for one action, for several with a prior, or for free text.
 
-Where the environment says what is valid, the server is asked to sample nothing else. A server that
-ignores this is found out by two invalid answers in a row, reported once, and read as free text from
-then on. Answers from which no action can be read are asked for again, with one line on what was
-wrong, twice at most. Every call returns what it cost.
+Answers from which no action can be read are asked for again, with one line on what was wrong, twice
+at most. Every call returns what it cost. How a single answer comes about is the `Sampler`'s matter.
 """
 
 from __future__ import annotations
 
-import logging
-from collections import Counter, OrderedDict
+import asyncio
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from math import exp, log
-from typing import Any
 
 import httpx
 
 from armap_agents.environment import Guide
 from armap_agents.errors import PolicyError
-from armap_agents.policy import prompts
-from armap_agents.policy.actions import (
-    abbreviations,
-    complaint,
-    constraint,
-    longest,
-    read_action,
-    satisfies,
-)
-from armap_agents.policy.endpoint import Completion, ConstraintRefused, Endpoint, Position
-from armap_agents.policy.prior import Members, NoPriorError, choose, walk
+from armap_agents.policy.endpoint import Endpoint
+from armap_agents.policy.exact import exact_prior
+from armap_agents.policy.narrowing import is_long
+from armap_agents.policy.prior import choose
 from armap_agents.policy.prompts import Message
+from armap_agents.policy.question import Draw, Question
 from armap_agents.policy.records import Answer, PolicyConfig, PolicyFailure, Proposal, Proposals
+from armap_agents.policy.sampling import REPAIRS, Sampler, further
 from armap_agents.trajectory import Observation, Trajectory, content_hash
 from armap_agents.usage import Usage
-
-REPAIRS = 2
-"""How often an unreadable answer is asked for again."""
 
 CACHED_PRIORS = 4096
 """States whose prior is remembered, the oldest forgotten first; some 4 kB each."""
 
-_log = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class _Prior:
+    """What is known of a state's actions.
+
+    Attributes:
+        logprobs: Log-probability of each action.
+        usage: What it cost to find out.
+        thoughts: What was written before the first draw of an action.
+    """
+
+    logprobs: Mapping[str, float]
+    usage: Usage
+    thoughts: Mapping[str, str | None] = field(default_factory=dict)
 
 
 class Policy:
@@ -56,10 +57,8 @@ class Policy:
     def __init__(self, config: PolicyConfig, http: httpx.AsyncClient) -> None:
         self.config = config
         self._endpoint = Endpoint(config, http)
-        self._constrains = True
-        self._gives_logprobs = True
-        self._lead = " " if config.style == "completion" else ""
-        self._priors: OrderedDict[str, tuple[Mapping[str, float], Usage]] = OrderedDict()
+        self._sampler = Sampler(config, self._endpoint)
+        self._priors: OrderedDict[str, _Prior] = OrderedDict()
 
     async def act(
         self,
@@ -71,6 +70,8 @@ class Policy:
         memory: Sequence[str] = (),
     ) -> Answer:
         """Draw the action after `trajectory`.
+
+        From a long list the action is drawn in stages, each a completion: see `narrowing`.
 
         Args:
             trajectory: The episode so far.
@@ -84,30 +85,38 @@ class Policy:
                 answers.
             PolicyError: The state has no valid action, or the key is missing.
         """
-        observation = trajectory.last
-        _require_actions(observation)
-        usage, said = Usage(), list[Message]()
-        for attempt in range(1 + REPAIRS):
-            if attempt:
-                usage += Usage(repairs=1)
+        _require_actions(trajectory.last)
+        question = Question(trajectory, guide, tuple(memory))
+        usage, asked, repaired = Usage(), 0, 0
+        while True:
             try:
-                completion, constrained = await self._sample(
-                    trajectory, guide, said, temperature, _further(seed, attempt), memory=memory
-                )
+                sample = await self._sampler.sample(question, temperature, further(seed, asked))
             except PolicyFailure as failure:
                 failure.usage = usage + failure.usage
                 raise
-            usage += completion.usage
-            text = completion.texts[0]
-            action = read_action(text, observation)
-            if action is not None:
-                return Answer(action, text, usage, constrained)
-            said += prompts.objection(text, complaint(text, observation))
-        raise PolicyFailure(
-            f"no action could be read from {1 + REPAIRS} answers of {self.config.model!r}, "
-            f"the last was {text[:60]!r}: try a stronger model or a lower temperature",
-            usage + Usage(failures=1),
-        )
+            usage, asked = usage + sample.usage, asked + 1
+            draw = sample.draws[0]
+            if draw.action is None and repaired == REPAIRS:
+                raise PolicyFailure(
+                    f"no action could be read from {1 + REPAIRS} answers of "
+                    f"{self.config.model!r}, the last was {draw.text[:60]!r}: try a stronger model "
+                    "or a lower temperature",
+                    usage + Usage(failures=1),
+                )
+            if draw.action is None:
+                usage, repaired = usage + Usage(repairs=1), repaired + 1
+                question = question.objected(draw, sample.valid)
+            elif draw.narrows:
+                question = question.narrowed(draw)
+            else:
+                return Answer(
+                    draw.action,
+                    draw.text,
+                    usage,
+                    sample.constrained,
+                    question.thought or draw.thought,
+                    tuple(chosen.beginning for chosen in question.chosen),
+                )
 
     async def propose(
         self,
@@ -127,6 +136,11 @@ class Policy:
         and the prior is each action's share of the samples. What is remembered is charged as when
         it was asked for, so that a budget buys the same whatever ran before.
 
+        Samples it also is where thoughts are asked for, since an action's probability depends on
+        the thought before it: an action then has the thought of its first sample. And where the
+        list is long, since scoring it would cost a completion for each action: the k samples go
+        through the stages side by side, those with the same beginning in one request.
+
         Args:
             trajectory: The episode so far.
             k: At least 1.
@@ -140,19 +154,16 @@ class Policy:
         """
         if k < 1:
             raise ValueError(f"propose(k={k}): k must be at least 1")
-        observation = trajectory.last
-        _require_actions(observation)
-        usage = Usage()
-        if observation.actions and not observation.templates:
-            known, usage = await self._listed_prior(trajectory, guide)
-            if known is not None:
-                return _proposals(choose(known, k, temperature, seed), usage)
+        _require_actions(trajectory.last)
+        known, spent = await self._exact_prior(trajectory, guide)
+        if known is not None:
+            return _proposals(replace(known, logprobs=choose(known.logprobs, k, temperature, seed)))
         try:
-            shares, spent = await self._sampled_prior(trajectory, k, guide, temperature, seed)
+            prior = await self._sampled_prior(trajectory, k, guide, temperature, seed)
         except PolicyFailure as failure:
-            failure.usage = usage + failure.usage
+            failure.usage = spent + failure.usage
             raise
-        return _proposals(shares, usage + spent)
+        return _proposals(replace(prior, usage=spent + prior.usage))
 
     async def write(
         self,
@@ -187,124 +198,29 @@ class Policy:
         """
         await self._endpoint.check()
 
-    async def _sample(
-        self,
-        trajectory: Trajectory,
-        guide: Guide | None,
-        said: list[Message],
-        temperature: float,
-        seed: int | None,
-        n: int = 1,
-        memory: Sequence[str] = (),
-    ) -> tuple[Completion, bool]:
-        """Draw answers, and tell whether they were constrained.
-
-        Args:
-            trajectory: The episode so far.
-            guide: The environment's rules and worked examples.
-            said: Unreadable answers and objections so far, for free text alone.
-            temperature: 0 is greedy.
-            seed: Passed to the server.
-            n: Number of draws.
-            memory: Notes from earlier attempts.
-        """
-        observation = trajectory.last
-        allowed = constraint(observation, self._lead) if self._constrains else None
-        prompt = prompts.chat(trajectory, guide, list_actions=not self._constrains, memory=memory)
-        tokens = self.config.max_tokens
-        if allowed is not None:
-            tokens = max(tokens, longest(observation))
-        else:
-            prompt += said
-        ask = partial(
-            self._endpoint.complete,
-            prompt,
-            temperature=temperature,
-            max_tokens=tokens,
-            n=n,
-            constraint=allowed,
-        )
-        try:
-            completion = await ask(seed=seed)
-        except ConstraintRefused as refusal:
-            self._stop_constraining(str(refusal))
-            return await self._sample(trajectory, guide, said, temperature, seed, n, memory)
-        if allowed is None:
-            return completion, False
-        if self._constrains and _outside(completion, allowed):
-            # One stray answer is an accident, a second one the server's way.
-            spent = completion.usage + Usage(repairs=1)
-            try:
-                completion = await ask(seed=_further(seed, 1 + REPAIRS))
-            except PolicyFailure as failure:
-                failure.usage = spent + failure.usage
-                raise
-            completion = replace(completion, usage=spent + completion.usage)
-        if outside := _outside(completion, allowed):
-            self._stop_constraining(f"it answered {outside[0][:60]!r}, which is not allowed")
-            return completion, False
-        if "choice" in allowed:
-            full = abbreviations(observation.actions or ())
-            completion = replace(
-                completion, texts=tuple(full[text.strip()] for text in completion.texts)
-            )
-        return completion, True
-
-    async def _listed_prior(
+    async def _exact_prior(
         self, trajectory: Trajectory, guide: Guide | None
-    ) -> tuple[Mapping[str, float] | None, Usage]:
-        """Return the log-probability of each listed action, or None where the server has none.
-
-        Scoring a list of choices counts one completion per candidate (Usage), whatever the number
-        of requests, which is never larger.
-        """
-        actions = tuple(dict.fromkeys(trajectory.last.actions or ()))
-        if len(actions) == 1:
-            return {actions[0]: 0.0}, Usage()
-        if not (self._constrains and self._gives_logprobs):
+    ) -> tuple[_Prior | None, Usage]:
+        """Return the exact prior of the listed actions; None, and what that cost, without one."""
+        observation = trajectory.last
+        if not observation.actions or observation.templates:
             return None, Usage()
-        prompt = prompts.chat(trajectory, guide, list_actions=False)
+        actions = tuple(dict.fromkeys(observation.actions))
+        if len(actions) == 1:
+            return _Prior({actions[0]: 0.0}, Usage()), Usage()
+        asks = self._sampler.constrains and self._sampler.gives_logprobs
+        if not asks or self.config.thoughts or is_long(observation):
+            return None, Usage()
+        prompt = self._sampler.prompt(Question(trajectory, guide))
         key = content_hash([prompt, actions])
         if key in self._priors:
-            return self._priors[key]
-        usage = Usage()
-
-        async def ask(choices: Members, tokens: int) -> tuple[Position, ...]:
-            nonlocal usage
-            for _ in range(2):
-                completion = await self._endpoint.complete(
-                    prompt,
-                    temperature=0.0,
-                    max_tokens=tokens,
-                    constraint={"choice": list(choices)},
-                    logprobs=True,
-                )
-                usage += completion.usage
-                text = completion.texts[0]
-                if any(choice.startswith(text) for choice in choices):
-                    break
-            else:
-                self._stop_constraining(f"it answered {text[:60]!r}, which is not allowed")
-                raise NoPriorError
-            if not completion.positions:
-                self._stop_asking_logprobs()
-                raise NoPriorError
-            return completion.positions
-
-        try:
-            found = await walk([self._lead + action for action in actions], ask)
-        except ConstraintRefused as refusal:
-            self._stop_constraining(str(refusal))
+            return self._priors[key], Usage()
+        found, usage = await exact_prior(prompt, actions, self._endpoint, self._sampler)
+        if found is None:
             return None, usage
-        except NoPriorError:
-            return None, usage
-        except PolicyFailure as failure:
-            failure.usage = usage + failure.usage
-            raise
-        prior = {action: found[self._lead + action] for action in actions}
-        usage = replace(usage, completions=len(actions))
-        self._remember(key, prior, usage)
-        return prior, usage
+        prior = _Prior(found, usage)
+        self._remember(key, prior)
+        return prior, Usage()
 
     async def _sampled_prior(
         self,
@@ -313,54 +229,69 @@ class Policy:
         guide: Guide | None,
         temperature: float,
         seed: int | None,
-    ) -> tuple[Mapping[str, float], Usage]:
-        """Return the log of each action's share among k samples."""
-        messages = prompts.chat(trajectory, guide, list_actions=not self._constrains)
-        key = content_hash([messages, trajectory.last.actions, k, temperature, seed])
+    ) -> _Prior:
+        """Return each action's share among k samples."""
+        question = Question(trajectory, guide)
+        prompt = self._sampler.prompt(question)
+        key = content_hash([prompt, trajectory.last.actions, k, temperature, seed])
         if seed is not None and key in self._priors:
             return self._priors[key]
         n = k if temperature > 0 else 1
-        completion, _ = await self._sample(trajectory, guide, [], temperature, seed, n)
-        usage = completion.usage
-        read = [read_action(text, trajectory.last) for text in completion.texts]
-        counts = Counter(action for action in read if action is not None)
-        if not counts:
+        draws, usage = await self._draws(question, n, temperature, seed)
+        if not draws:
             try:
                 answer = await self.act(
-                    trajectory, guide=guide, temperature=temperature, seed=_further(seed, 1)
+                    trajectory, guide=guide, temperature=temperature, seed=further(seed, 1)
                 )
             except PolicyFailure as failure:
                 failure.usage = usage + failure.usage
                 raise
-            counts[answer.action] = 1
+            draws = [(answer.action, answer.thought)]
             usage += answer.usage + Usage(repairs=1)
+        counts = Counter(action for action, _ in draws)
         shares = {action: log(count / counts.total()) for action, count in counts.most_common()}
+        prior = _Prior(shares, usage, dict(reversed(draws)))
         if seed is not None:
-            self._remember(key, shares, usage)
-        return shares, usage
+            self._remember(key, prior)
+        return prior
 
-    def _remember(self, key: str, prior: Mapping[str, float], usage: Usage) -> None:
-        self._priors[key] = prior, replace(usage, seconds=0.0)
+    async def _draws(
+        self, question: Question, n: int, temperature: float, seed: int | None
+    ) -> tuple[list[tuple[str, str | None]], Usage]:
+        """Return the actions and thoughts of `n` samples, without what could not be read.
+
+        Samples that begin alike go on in one request; with thoughts they hardly ever do.
+        """
+        attempt = len(question.chosen)
+        sample = await self._sampler.sample(question, temperature, further(seed, attempt), n)
+        usage, found, failed = sample.usage, list[tuple[str, str | None]](), None
+        begun = defaultdict[tuple[str, str | None], list[Draw]](list)
+        for draw in sample.draws:
+            if draw.narrows:
+                begun[draw.beginning, draw.thought].append(draw)
+            elif draw.action is not None:
+                found.append((draw.action, question.thought or draw.thought))
+        going_on = (
+            self._draws(question.narrowed(alike[0]), len(alike), temperature, seed)
+            for alike in begun.values()
+        )
+        for result in await asyncio.gather(*going_on, return_exceptions=True):
+            if isinstance(result, PolicyFailure):
+                usage, failed = usage + result.usage, result
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                found, usage = found + result[0], usage + result[1]
+        if failed is not None:
+            failed.usage = usage
+            raise failed
+        return found, usage
+
+    def _remember(self, key: str, prior: _Prior) -> None:
+        # Seconds that pass now are not those that passed then.
+        self._priors[key] = replace(prior, usage=replace(prior.usage, seconds=0.0))
         if len(self._priors) > CACHED_PRIORS:
             self._priors.popitem(last=False)
-
-    def _stop_constraining(self, why: str) -> None:
-        if self._constrains:
-            self._constrains = False
-            _log.warning(
-                "the policy at %s ignores `structured_outputs`: %s. Valid actions now stand in the "
-                "prompt and answers are read as free text; vLLM would keep to them",
-                self.config.url,
-                why,
-            )
-
-    def _stop_asking_logprobs(self) -> None:
-        if self._gives_logprobs:
-            self._gives_logprobs = False
-            _log.warning(
-                "the policy at %s returns no log-probabilities: priors are shares of samples",
-                self.config.url,
-            )
 
 
 def _require_actions(observation: Observation) -> None:
@@ -370,18 +301,12 @@ def _require_actions(observation: Observation) -> None:
         )
 
 
-def _outside(completion: Completion, allowed: dict[str, Any]) -> list[str]:
-    """Return the answers that do not keep to the constraint."""
-    return [text for text in completion.texts if not satisfies(text, allowed)]
-
-
-def _further(seed: int | None, attempt: int) -> int | None:
-    """Return another seed for asking again; the first ask keeps the caller's."""
-    return None if seed is None else (seed + 1_000_003 * attempt) % 2**63
-
-
-def _proposals(logprobs: Mapping[str, float], usage: Usage) -> Proposals:
-    top = max(logprobs.values())
-    weights = {action: exp(p - top) for action, p in logprobs.items()}
+def _proposals(prior: _Prior) -> Proposals:
+    top = max(prior.logprobs.values())
+    weights = {action: exp(p - top) for action, p in prior.logprobs.items()}
     total = sum(weights.values())
-    return Proposals(tuple(Proposal(a, weight / total) for a, weight in weights.items()), usage)
+    items = (
+        Proposal(action, weight / total, prior.thoughts.get(action))
+        for action, weight in weights.items()
+    )
+    return Proposals(tuple(items), prior.usage)

@@ -154,9 +154,11 @@ class Endpoint:
             return await model.agenerate([convert_to_messages(messages)], **options)
         if logprobs:
             options["logprobs"] = TOP_LOGPROBS
-        text = prompts.plain(messages) if action else prompts.document(messages)
-        stop = [prompts.STOP] if action else None
-        return await model.agenerate([text], stop=stop, **options)
+        if not action:
+            return await model.agenerate([prompts.document(messages)], **options)
+        thoughts = self.config.thoughts
+        stop = prompts.STOP_WITH_THOUGHT if thoughts else prompts.STOP
+        return await model.agenerate([prompts.plain(messages, thoughts)], stop=[stop], **options)
 
     async def check(self) -> None:
         """Ask for the list of models or, where a server has none, for one token.

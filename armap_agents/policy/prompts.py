@@ -2,15 +2,18 @@
 
 A prompt grows at its end only: the prompt of a prefix is a prefix of the prompt, so that the server
 computes each turn once and finds the rest in its prefix cache. Nothing that changes from turn to
-turn (a step counter, the actions of the newest state alone) may therefore stand further up.
+turn (a step counter, the actions of the newest state alone) may therefore stand further up. What is
+offered of a long list stands below the newest observation, and is gone in the next prompt.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from armap_agents.environment import Guide
+from armap_agents.policy.narrowing import is_long
+from armap_agents.policy.thoughts import ACTION, THOUGHT, cut, one_line, turn
 from armap_agents.trajectory import Observation, Status, Trajectory
 
 Message = dict[str, str]
@@ -19,8 +22,14 @@ Message = dict[str, str]
 STOP = "\n"
 """What ends an action in the plain text."""
 
+STOP_WITH_THOUGHT = f"\n{THOUGHT}"
+"""What ends a thought and an action there at the latest: the next turn's thought."""
+
 _RULE = "Answer with the next action alone, on one line."
-_CUE = "Action:"
+_RULE_WITH_THOUGHT = (
+    f"Answer in two lines: `{THOUGHT}` with one short sentence on what to do next and why, then "
+    f"`{ACTION}` with the next action alone."
+)
 _EPISODE = "---"
 _MEMORY = "What you noted after earlier attempts at this task:"
 _REFLECT = (
@@ -49,6 +58,7 @@ def chat(
     *,
     list_actions: bool,
     memory: Sequence[str] = (),
+    thoughts: bool = False,
 ) -> list[Message]:
     """Return the chat that asks for the action after `trajectory`.
 
@@ -59,17 +69,18 @@ def chat(
         trajectory: The episode so far.
         guide: The environment's rules and worked examples.
         list_actions: Write each observation's valid actions below it: for servers that do not
-            constrain, every time, since the prompt may only grow at its end. Examples go without.
+            constrain, every time, since the prompt may only grow at its end. Examples go without,
+            and so do observations with long lists, which would fill the prompt.
         memory: What was noted after earlier attempts, oldest first; it stands before the task.
+        thoughts: Ask for a thought before the action, and show those of earlier steps.
     """
-    parts = [guide.text, _RULE] if guide else [_RULE]
-    for example in guide.examples if guide else ():
-        *turns, ending = _episode(example, list_actions=False)
-        parts.append(plain(turns) + ending["content"])
+    rule = _RULE_WITH_THOUGHT if thoughts else _RULE
+    parts = [guide.text, rule] if guide else [rule]
+    parts += [_worked(example, thoughts) for example in guide.examples] if guide else []
     if guide and guide.examples:
         parts.append(_EPISODE)
     system = {"role": "system", "content": "\n\n".join(parts)}
-    turns = _episode(trajectory, list_actions=list_actions)
+    turns = _episode(trajectory, list_actions=list_actions, thoughts=thoughts)
     if memory:
         turns[0]["content"] = f"{_notes(memory)}\n\n{turns[0]['content']}"
     return [system, *turns]
@@ -101,8 +112,7 @@ def note(text: str) -> str:
 
     A note goes into later prompts; on one line it cannot pass for a part of their structure.
     """
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return _cut(line, NOTE_CHARACTERS)
+    return one_line(text, NOTE_CHARACTERS)
 
 
 def _notes(memory: Sequence[str]) -> str:
@@ -110,11 +120,11 @@ def _notes(memory: Sequence[str]) -> str:
 
 
 def _transcript(trajectory: Trajectory) -> str:
-    turns = [f"Observation: {_cut(trajectory.observation.text, OBSERVATION_CHARACTERS)}"]
+    turns = [f"Observation: {cut(trajectory.observation.text, OBSERVATION_CHARACTERS)}"]
     for step in trajectory.steps:
-        action = _cut(step.action, OBSERVATION_CHARACTERS)
-        seen = _cut(step.observation.text, OBSERVATION_CHARACTERS)
-        turns.append(f"{_CUE} {action}\nObservation: {seen}")
+        said = turn(step.thought, cut(step.action, OBSERVATION_CHARACTERS))
+        seen = cut(step.observation.text, OBSERVATION_CHARACTERS)
+        turns.append(f"{said}\nObservation: {seen}")
     opening, *steps = turns
     kept: list[str] = []
     left = TRANSCRIPT_CHARACTERS - len(opening)
@@ -125,23 +135,30 @@ def _transcript(trajectory: Trajectory) -> str:
     return "\n".join([opening, *missing, *kept, _ENDINGS.get(trajectory.status, "")]).rstrip()
 
 
-def _cut(text: str, characters: int) -> str:
-    return text if len(text) <= characters else text[: characters - 1] + "…"
+def _worked(example: Trajectory, thoughts: bool) -> str:
+    """Return a worked example as plain text, as its prompts and answers would follow one another.
+
+    A step without a thought has no label for one: an empty thought is no example.
+    """
+    *turns, ending = _episode(example, list_actions=False, thoughts=thoughts)
+    written = "".join(f"{message['content']}\n" for message in turns) if thoughts else plain(turns)
+    return written + ending["content"]
 
 
-def _episode(trajectory: Trajectory, *, list_actions: bool) -> list[Message]:
+def _episode(trajectory: Trajectory, *, list_actions: bool, thoughts: bool) -> list[Message]:
     first = _shown(trajectory.observation, list_actions)
     asked = f"{trajectory.instruction}\n\n{first}" if trajectory.instruction else first
     turns = [{"role": "user", "content": asked}]
     for step in trajectory.steps:
-        turns.append({"role": "assistant", "content": step.action})
+        said = turn(step.thought, step.action) if thoughts else step.action
+        turns.append({"role": "assistant", "content": said})
         turns.append({"role": "user", "content": _shown(step.observation, list_actions)})
     return turns
 
 
 def _shown(observation: Observation, list_actions: bool) -> str:
     lines = [observation.text]
-    if list_actions and observation.actions:
+    if list_actions and observation.actions and not is_long(observation):
         lines.append(f"Valid actions: {'; '.join(observation.actions)}")
     if observation.templates:
         lines.append(f"Actions of your own wording: {'; '.join(observation.templates)}")
@@ -150,21 +167,33 @@ def _shown(observation: Observation, list_actions: bool) -> str:
     return "\n".join(lines)
 
 
-def plain(messages: Iterable[Message]) -> str:
-    """Return a chat as the one text that a completion endpoint continues with an action.
+def offer(stage: Mapping[str, Sequence[str]]) -> str:
+    """Return the line that offers a stage of a long list to a server that does not constrain."""
+    if all(len(members) == 1 for members in stage.values()):
+        return f"Valid actions: {'; '.join(stage)}"
+    return f"Begin with one of these alone, you will be asked for the rest: {'; '.join(stage)}"
 
-    The text ends in ``Action:`` without a space, since tokenizers join a space with the word after
-    it; an action is continued as ``" " + action``.
+
+def plain(messages: Iterable[Message], thoughts: bool = False) -> str:
+    """Return a chat as the one text that a completion endpoint continues with an answer.
+
+    The text ends in ``Action:``, or ``Thought:``, without a space, since tokenizers join a space
+    with the word after it; an action is continued as ``" " + action``. Once the text has ended in
+    ``Thought:`` it says so of that turn for good, even if no thought followed.
     """
+    cue = THOUGHT if thoughts else ACTION
     parts = []
     for message in messages:
         content = message["content"]
         if message["role"] == "system":
             parts.append(f"{content}\n\n")
         elif message["role"] == "user":
-            parts.append(f"{content}\n{_CUE}")
-        else:
+            parts.append(f"{content}\n{cue}")
+        elif not thoughts:
             parts.append(f" {content}{STOP}")
+        else:
+            begun = content.startswith(cue)
+            parts.append(f"{content.removeprefix(cue) if begun else STOP + content}{STOP}")
     return "".join(parts)
 
 

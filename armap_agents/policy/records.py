@@ -22,6 +22,7 @@ class PolicyConfig:
         retries: Further tries after a failure that may pass.
         max_concurrency: Requests in flight at once.
         max_tokens: Tokens of a free-text action; under a constraint its longest action counts.
+        thoughts: Whether a thought is written before each action; see `policy.thoughts`.
     """
 
     url: str
@@ -32,6 +33,7 @@ class PolicyConfig:
     retries: int = 3
     max_concurrency: int = 128
     max_tokens: int = 64
+    thoughts: bool = False
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
@@ -65,12 +67,16 @@ class Answer:
         text: What the model wrote last.
         usage: What it cost, repairs included.
         constrained: Whether the server was asked to sample valid actions alone, and did.
+        thought: What it wrote before the action, where thoughts are asked for.
+        beginnings: What was chosen on the way to an action of a long list, the verb first.
     """
 
     action: str
     text: str
     usage: Usage
     constrained: bool
+    thought: str | None = None
+    beginnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,10 +86,12 @@ class Proposal:
     Attributes:
         action: As the environment takes it.
         prior: Its probability among the proposals of one call, which sum to 1.
+        thought: What the policy wrote when it first drew it, where thoughts are asked for.
     """
 
     action: str
     prior: float
+    thought: str | None = None
 
 
 @dataclass(frozen=True)

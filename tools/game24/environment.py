@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from importlib.resources import files
@@ -163,15 +164,33 @@ def play(task: Task, actions: Iterable[str]) -> Trajectory:
 @cache
 def _guide() -> Guide:
     worked = {
-        (2, 6, 8, 10): ("8 - 6 = 2", "10 + 2 = 12", "12 * 2 = 24"),
-        (2, 9, 10, 12): ("12 * 2 = 24", "10 - 9 = 1", "24 * 1 = 24"),
-        (1, 4, 8, 8): ("8 / 4 = 2", "2 + 1 = 3", "8 * 3 = 24"),
+        (2, 6, 8, 10): (
+            ("8 - 6 = 2", "12 times 2 is 24, and 2 with 10 gives 12: I need another 2."),
+            ("10 + 2 = 12", "2, 2 and 10 are left: 10 and 2 give the 12."),
+            ("12 * 2 = 24", "12 and 2 are left."),
+        ),
+        (2, 9, 10, 12): (
+            ("12 * 2 = 24", "12 times 2 is 24 already; 9 and 10 must change nothing."),
+            ("10 - 9 = 1", "A factor of 1 changes nothing."),
+            ("24 * 1 = 24", "24 and 1 are left."),
+        ),
+        (1, 4, 8, 8): (
+            ("8 / 4 = 2", "8 times 3 is 24: 3 has to come of 1, 4 and 8."),
+            ("2 + 1 = 3", "2 and 1 give the 3."),
+            ("8 * 3 = 24", "8 and 3 are left."),
+        ),
     }
+    examples = []
+    for numbers, thought_out in worked.items():
+        played = play(puzzle_task(numbers), [step for step, _ in thought_out])
+        steps = zip(played.steps, thought_out, strict=True)
+        thinking = tuple(replace(step, thought=thought) for step, (_, thought) in steps)
+        examples.append(replace(played, steps=thinking))
     return Guide(
         text=(
             "You play the Game of 24. In each step, take two of the numbers left, combine them "
             "with + - * or /, and write the step as: a + b = c. The two numbers are replaced by "
             "the result. After three steps one number is left: it must be 24."
         ),
-        examples=tuple(play(puzzle_task(numbers), steps) for numbers, steps in worked.items()),
+        examples=tuple(examples),
     )
