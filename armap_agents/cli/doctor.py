@@ -7,7 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from armap_agents.serving.doctor import State, checks
+from armap_agents.cli.machine import State, checks
 
 MARKS = {
     State.PRESENT: "[green]✓[/]",

@@ -10,14 +10,14 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from importlib import metadata
-from pathlib import Path
 
 import httpx
 
+from armap_agents.errors import ConfigurationError
 from armap_agents.serving.cache import cache_folder
 from armap_agents.serving.models import MODELS, is_pulled
 from armap_agents.serving.vllm_environment import (
@@ -25,6 +25,9 @@ from armap_agents.serving.vllm_environment import (
     cpu_environment_ready,
     has_nvidia_gpu,
 )
+from armap_agents.tools.scienceworld.jvm import java
+from armap_agents.tools.webshop.chromium import find_chromium
+from armap_agents.tools.webshop.nouns import MODEL, find_nouns
 
 DISTRIBUTION = "armap-agents"
 NEEDED_EXTRAS = ("", "reward")
@@ -65,6 +68,7 @@ def checks() -> Iterator[Check]:
     yield from _models()
     yield _java()
     yield _chromium()
+    yield _nouns()
     yield _endpoint(os.environ.get("ARMAP_POLICY_URL"))
 
 
@@ -139,20 +143,29 @@ def _models() -> Iterator[Check]:
 
 
 def _java() -> Check:
-    if path := shutil.which("java"):
-        return Check("Java", State.PRESENT, path)
-    cure = "apt-get install default-jre-headless"
-    return Check("Java", State.OPTIONAL, "not found; ScienceWorld needs it", cure)
+    return _program("Java", "ScienceWorld", java)
 
 
 def _chromium() -> Check:
-    downloads = os.environ.get("PLAYWRIGHT_BROWSERS_PATH") or "~/.cache/ms-playwright"
-    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
-    found += [str(path) for path in Path(downloads).expanduser().glob("chromium*")]
-    if browser := next(filter(None, found), None):
-        return Check("Chromium", State.PRESENT, browser)
-    cure = "playwright install chromium"
-    return Check("Chromium", State.OPTIONAL, "not found; WebShop needs it", cure)
+    return _program("Chromium", "WebShop", find_chromium)
+
+
+def _program(name: str, user: str, find: Callable[[], str]) -> Check:
+    """Check a program by the function that its user finds it with."""
+    try:
+        return Check(name, State.PRESENT, find())
+    except ConfigurationError as error:
+        lack, _, cure = str(error).partition(": ")
+        return Check(name, State.OPTIONAL, f"{lack} ({user} needs it)", cure)
+
+
+def _nouns() -> Check:
+    source = find_nouns().source
+    if source.startswith(MODEL):
+        return Check("Title nouns", State.PRESENT, source)
+    cure = f"pip install spacy && python -m spacy download {MODEL}"
+    found = f"{source} (near WebShop's official rewards; spaCy's nouns give them exactly)"
+    return Check("Title nouns", State.OPTIONAL, found, cure)
 
 
 def _endpoint(url: str | None) -> Check:

@@ -8,12 +8,12 @@ import pytest
 import typer
 
 from armap_agents.cli import doctor as command
-from armap_agents.serving import doctor
-from armap_agents.serving.doctor import Check, State
+from armap_agents.cli import machine
+from armap_agents.cli.machine import Check, State
 
 
 def find(name: str) -> Check:
-    return next(check for check in doctor.checks() if check.name == name)
+    return next(check for check in machine.checks() if check.name == name)
 
 
 def test_every_lack_has_a_cure_and_nothing_else_has(
@@ -22,7 +22,7 @@ def test_every_lack_has_a_cure_and_nothing_else_has(
     monkeypatch.setenv("ARMAP_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("ARMAP_POLICY_URL", raising=False)
-    checks = list(doctor.checks())
+    checks = list(machine.checks())
     assert all(bool(check.cure) == (check.state is not State.PRESENT) for check in checks)
     assert find("Model: smollm2-135m-instruct").cure == "armap models pull smollm2-135m-instruct"
     assert find("Java").state is State.OPTIONAL
@@ -31,8 +31,8 @@ def test_every_lack_has_a_cure_and_nothing_else_has(
 def test_a_missing_package_of_the_reward_model_fails_the_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    present = doctor._version
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "peft" else present(name))
+    present = machine._version
+    monkeypatch.setattr(machine, "_version", lambda name: None if name == "peft" else present(name))
     check = find("Packages: reward")
     assert (check.state, check.found) == (State.MISSING, "no peft")
     assert check.cure == 'pip install "armap-agents[reward]"'
