@@ -1,0 +1,326 @@
+"""The Java process with ScienceWorld's simulator in it, and the one thread that talks to it.
+
+Two simulators in one process corrupt each other, so each environment has a process of its own. It
+is made deterministic by an option (by default Java draws the hash codes that order some listings),
+starts at the first call, never sees a terminal's Ctrl-C, and is gone after `Jvm.close`, when its
+owner is forgotten and when this process ends in whatever way: it reads its standard input, and
+stops where that does. Closing kills it, which also ends a step that hangs; it holds nothing that
+would have to be saved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from armap_agents.errors import ConfigurationError, EnvironmentDied, EnvironmentFailure
+
+T = TypeVar("T")
+
+OPTIONS = (
+    "-Xmx512m",
+    "-XX:+UnlockExperimentalVMOptions",
+    "-XX:hashCode=2",  # the same for every object; else listings come in another order each time
+    "-XX:+UseSerialGC",  # the parallel collectors' threads take the cores from the step itself
+)
+"""What makes a process small and deterministic."""
+
+
+def java() -> str:
+    """Return the Java executable: that of ``$JAVA_HOME``, else the one on the path.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    home = Path(os.environ.get("JAVA_HOME", "")) / "bin"
+    found = shutil.which("java", path=str(home)) or shutil.which("java")
+    if found is None:
+        raise ConfigurationError("no Java found: run `apt-get install default-jre-headless`")
+    return found
+
+
+def simulator_jar() -> Path:
+    """Return the simulator's file in the package `scienceworld`, which need not be imported.
+
+    Raises:
+        ConfigurationError: The package is not installed.
+    """
+    spec = importlib.util.find_spec("scienceworld")
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigurationError(
+            'the package scienceworld is missing: pip install "armap-agents[scienceworld]"'
+        )
+    return Path(spec.submodule_search_locations[0]) / "scienceworld.jar"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the bare simulator answers to a command.
+
+    Attributes:
+        text: Its words.
+        score: 0 to 100; −100 after a wrong focus.
+        completed: Whether it counts the task as done; it says nothing of a wrong focus.
+        moves: How many were made in the episode so far.
+    """
+
+    text: str
+    score: int
+    completed: bool
+    moves: int
+
+
+class Simulator:
+    """The simulator's commands as Python calls; every one blocks.
+
+    Args:
+        gateway: py4j's gateway to the process.
+        client: Its `_client`.
+    """
+
+    def __init__(self, gateway: Any, client: Any) -> None:
+        self._server = gateway.jvm.scienceworld.runtime.pythonapi.PythonInterface()
+        self._join = gateway.jvm.java.lang.String.join
+        self._client = client
+
+    def load(self, name: str, variation: int, simplification: str) -> str:
+        """Set up a variation of a task without its gold path; return what the task asks."""
+        load = ("load", name, variation, simplification, False)
+        _, description = self._together(load, ("getTaskDescription",))
+        return str(description)
+
+    def step(self, command: str) -> Outcome:
+        """Carry out a command, without the listing of valid ones that makes a step slow."""
+        text, score, completed, moves = self._together(
+            ("step", command), ("getScore",), ("getCompleted",), ("getNumMoves",)
+        )
+        return Outcome(str(text), round(100 * score), bool(completed), int(moves))
+
+    def valid(self) -> list[str]:
+        """List the valid commands in alphabetical order."""
+        # As one text: the elements of a Java list would cost a round trip each.
+        return str(self._join("\n", self._server.getValidActionObjectCombinations())).split("\n")
+
+    def _together(self, *calls: tuple[Any, ...]) -> list[Any]:
+        """Call methods one after another in one round trip; py4j's own calls take one each.
+
+        A step has four, and each round trip waits for the other process to be given a core.
+
+        Args:
+            calls: A method's name and its arguments.
+        """
+        from py4j import protocol
+
+        target = self._server._get_object_id()
+        commands = [
+            f"{protocol.CALL_COMMAND_NAME}{target}\n{name}\n"
+            + "".join(protocol.get_command_part(argument) for argument in arguments)
+            + protocol.END_COMMAND_PART
+            for name, *arguments in calls
+        ]
+        answers = self._client.send_together(commands)
+        return [
+            protocol.get_return_value(answer, self._client, target, name)
+            for answer, (name, *_) in zip(answers, calls, strict=True)
+        ]
+
+
+class Jvm:
+    """One process, started at the first `call`; calls are carried out one after another."""
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._client: Any = None
+        self._simulator: Simulator | None = None
+        self._clean_up: weakref.finalize[..., Jvm] | None = None
+        self._closed = False
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id; None before the first call."""
+        return self._process.pid if self._process else None
+
+    async def call(self, work: Callable[[Simulator], T]) -> T:
+        """Return ``work(simulator)``, which runs in the process's thread.
+
+        A caller that is cancelled no longer waits; work that has begun goes on to its end, and
+        later calls come after it.
+
+        Raises:
+            ConfigurationError: Java or the package is missing.
+            EnvironmentDied: The process is gone.
+            EnvironmentFailure: It could not start, failed at the work, or was closed.
+        """
+        if self._closed:
+            raise EnvironmentFailure("this ScienceWorld is closed: make another")
+        if self._thread is None:
+            # Daemonic, since the interpreter waits for other threads at its end, even for one
+            # whose step hangs. It knows the queue alone, so that this object can be forgotten.
+            self._thread = threading.Thread(
+                target=_work_off, args=(self._jobs,), name="scienceworld", daemon=True
+            )
+            self._thread.start()
+        done: Future[T] = Future()
+        self._jobs.put((done, lambda: self._carry_out(work)))
+        return await asyncio.wrap_future(done)
+
+    async def close(self) -> None:
+        """Kill the process and wait until it is gone; a call under way fails."""
+        self._closed = True
+        self._jobs.put(None)
+        await asyncio.to_thread(self._end)
+
+    def _end(self) -> None:
+        self._kill()
+        if self._thread is not None:
+            self._thread.join()
+        if self._clean_up is not None:
+            self._clean_up()
+
+    def _carry_out(self, work: Callable[[Simulator], T]) -> T:
+        if self._closed or (self._process is not None and self._process.poll() is not None):
+            raise EnvironmentDied("the Java process of ScienceWorld is gone: make another")
+        if self._simulator is None:
+            needed = java(), simulator_jar()  # looked for before py4j, which comes with the package
+        from py4j.protocol import Py4JError, Py4JJavaError
+
+        try:
+            if self._simulator is None:
+                self._simulator = self._start(*needed)
+            return work(self._simulator)
+        except Py4JJavaError as error:
+            said = str(error.java_exception).partition("\n")[0]
+            raise EnvironmentFailure(f"ScienceWorld failed: {said}") from None
+        except (Py4JError, OSError):
+            self._kill()
+            raise EnvironmentDied("the Java process of ScienceWorld ended in a step") from None
+
+    def _start(self, executable: str, jar: Path) -> Simulator:
+        # The simulator writes a file into the folder that it runs in.
+        folder = tempfile.mkdtemp(prefix="scienceworld-")
+        self._process = _launch(executable, jar, folder)
+        self._clean_up = weakref.finalize(self, _clean_up, self._process, folder, self._jobs)
+        if self._closed:  # while the process was being made, so that `close` could not see it
+            self._kill()
+        gateway, self._client = _connect(self._process)
+        return Simulator(gateway, self._client)
+
+    def _kill(self) -> None:
+        if self._client is not None:
+            self._client.is_connected = False  # or py4j frees its objects in a process that is gone
+        if self._process is not None:
+            _kill(self._process)
+
+
+def _work_off(jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]) -> None:
+    while (job := jobs.get()) is not None:
+        done, work = job
+        if done.set_running_or_notify_cancel():
+            try:
+                done.set_result(work())
+            except BaseException as error:
+                done.set_exception(error)
+        del job, done, work  # else the last job keeps its `Jvm` alive while this waits
+
+
+def _launch(executable: str, jar: Path, folder: str) -> subprocess.Popen[bytes]:
+    from py4j.java_gateway import find_jar_path
+
+    classpath = os.pathsep.join([find_jar_path(), str(jar)])
+    command = [executable, *OPTIONS, "-classpath", classpath, "py4j.GatewayServer"]
+    return subprocess.Popen(  # noqa: S603 - the user's own Java
+        [*command, "--die-on-broken-pipe", "--enable-auth", "0"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=folder,
+        start_new_session=True,
+    )
+
+
+def _connect(process: subprocess.Popen[bytes]) -> tuple[Any, Any]:
+    """Return py4j's gateway and client, once the process has said its port and password."""
+    from py4j.java_gateway import GatewayParameters, JavaGateway
+
+    assert process.stdout is not None
+    said: list[str] = []
+    for line in process.stdout:
+        said.append(line.decode(errors="replace").strip())
+        if said[-1].isdecimal():
+            break
+    else:
+        _kill(process)
+        words = " ".join(said)[:300] or "nothing"
+        raise EnvironmentFailure(
+            f"Java could not start ScienceWorld; it said: {words}; a HotSpot JVM (`java -version` "
+            "says OpenJDK) and 1 GB of free memory are needed"
+        )
+    password = process.stdout.readline().decode().strip()
+    parameters = GatewayParameters(port=int(said[-1]), auth_token=password)
+    client = _client(parameters)
+    gateway = JavaGateway(gateway_parameters=parameters)
+    gateway.set_gateway_client(client)
+    # The simulator prints every step; nobody reads the pipe from here on, and a full one blocks.
+    nowhere = gateway.jvm.java.io.PrintStream(gateway.jvm.java.io.FileOutputStream(os.devnull))
+    gateway.jvm.java.lang.System.setOut(nowhere)
+    gateway.jvm.java.lang.System.setErr(nowhere)
+    return gateway, client
+
+
+def _client(parameters: Any) -> Any:
+    from py4j.java_gateway import GatewayClient
+    from py4j.protocol import Py4JNetworkError
+
+    class Client(GatewayClient):  # type: ignore[misc]
+        """py4j's client sends a command again when no answer came: a step might be taken twice.
+
+        It also writes tracebacks into the root logger, where the end of a process is no news.
+        """
+
+        def send_command(self, command: str, retry: bool = True, binary: bool = False) -> Any:
+            return self.send_together([command])[0]
+
+        def send_together(self, commands: list[str]) -> list[str]:
+            connection = self._get_connection()
+            try:
+                answers = [connection.send_command("".join(commands))]
+                # To send nothing is to read the next answer.
+                answers += [connection.send_command("") for _ in commands[1:]]
+            except Py4JNetworkError:
+                connection.close()
+                raise
+            self._give_back_connection(connection)
+            return answers
+
+    return Client(gateway_parameters=parameters)
+
+
+def _clean_up(process: subprocess.Popen[bytes], folder: str, jobs: SimpleQueue[Any]) -> None:
+    """Leave nothing of a process behind, at `close`, without it, or at the interpreter's end."""
+    jobs.put(None)
+    _kill(process)
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
