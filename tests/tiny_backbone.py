@@ -29,7 +29,7 @@ def save_tiny_backbone(folder: Path) -> Path:
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
-        max_position_embeddings=128,
+        max_position_embeddings=512,
     )
     BertModel(config).save_pretrained(folder)
     return folder
