@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,8 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from langgraph_dev import server
+from langgraph_dev import free_port, server
 from test_server import descendants
 from tiny_reward import trained_reward
 
@@ -255,3 +257,31 @@ async def test_the_server_plans_in_both_and_leaves_nothing_behind(
             break
         await asyncio.sleep(0.1)
     assert not left
+
+
+@pytest.mark.slow
+async def test_the_shop_is_served_until_ctrl_c(tmp_path: Path) -> None:
+    port = str(free_port())
+    process = await asyncio.create_subprocess_exec(
+        *[ARMAP, "serve", "shop", "--port", port],
+        cwd=tmp_path,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    said = (await process.stderr.readline()).decode()
+    (origin,) = re.findall(r"http://127\.0\.0\.1:\d+", said)
+    async with httpx.AsyncClient() as http:
+        assert "Task 0" in (await http.get(origin)).text
+        bought = await http.get(f"{origin}/done/17/E03ABF7263/%7B%7D")
+        assert bought.status_code == 200
+        assert "Thank you" in bought.text
+        assert "score" not in bought.text
+    taken = await asyncio.create_subprocess_exec(
+        *[ARMAP, "serve", "shop", "--port", port], stderr=asyncio.subprocess.PIPE
+    )
+    _, err = await taken.communicate()
+    assert taken.returncode == 1
+    assert "choose another port" in err.decode()
+    process.send_signal(signal.SIGINT)
+    await asyncio.wait_for(process.wait(), 20)
+    assert process.returncode in (0, 130)

@@ -1,17 +1,18 @@
-"""`armap serve`: run a model on this machine until the command is stopped."""
+"""`armap serve`: run the policy, or the shop, on this machine until the command is stopped."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 from contextlib import ExitStack, suppress
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from armap_agents.cli.processes import run_to_end
-from armap_agents.errors import ArmapError
+from armap_agents.errors import ArmapError, ConfigurationError
 from armap_agents.serving.policy_server import DEFAULT_MODEL, policy_server
 from armap_agents.serving.progress import progress_line
 
@@ -20,7 +21,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def serve() -> None:
-    """Serve models on this machine."""
+    """Serve models and worlds on this machine."""
 
 
 @app.command()
@@ -50,6 +51,37 @@ def policy(
             typer.echo(note, err=True)
         raise
     raise typer.Exit(status)
+
+
+@app.command()
+def shop(
+    data: Annotated[
+        str | None, typer.Option(help="Folder of WebShop's files; default: the embedded shop.")
+    ] = None,
+    goals: Annotated[str, typer.Option(help="synthetic or human.")] = "synthetic",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 3000,
+    score: Annotated[
+        bool, typer.Option(help="Show what a purchase scores: not to agents that are judged by it.")
+    ] = False,
+) -> None:
+    """Serve WebShop's pages, for people to look at and for agents elsewhere, until Ctrl-C."""
+    for package in ("jinja2", "rapidfuzz", "regex", "uvicorn"):
+        if find_spec(package) is None:
+            raise ConfigurationError(
+                'the shop needs more packages: run `pip install "armap-agents[webshop]"`'
+            )
+    from armap_agents.tools.webshop.shop import open_shop
+    from armap_agents.tools.webshop.site.serve import serve_site
+
+    if goals not in ("synthetic", "human"):
+        raise ConfigurationError(f"webshop has no {goals!r} goals: use synthetic or human")
+    opened = open_shop(data, goals)  # type: ignore[arg-type]  # checked above
+
+    def say(origin: str) -> None:
+        Console(stderr=True).print(f"Open {origin} in a browser; Ctrl-C stops it.")
+
+    serve_site(opened, host, port, official_done=score, started=say)
 
 
 async def _serve(
