@@ -23,6 +23,9 @@ Actions = Literal["free", "valid"]
 UNKNOWN = "No known action matches that input."
 """What the simulator answers to a command that it does not understand."""
 
+WAIT_MOVES = 11
+"""Moves of the longest command, a wait."""
+
 SIMPLIFICATIONS = (
     "easy",
     "teleportAction",
@@ -84,7 +87,8 @@ class ScienceWorld:
         self._unknown_limit = unknown_limit
         self._jvm = Jvm()
         self._outcome: Outcome | None = None
-        self._moves = 0
+        self._most_moves = move_limit
+        self._moves = 0  # at most so many; asked for where that would be too many
         self._unknown = 0
         self._best = 0
         self._done = False
@@ -102,6 +106,11 @@ class ScienceWorld:
     def done(self) -> bool:
         """Whether the episode is over."""
         return self._done
+
+    @property
+    def alive(self) -> bool:
+        """False once the Java process is gone; it starts with the first reset."""
+        return self._jvm.alive
 
     @property
     def pid(self) -> int | None:
@@ -148,10 +157,11 @@ class ScienceWorld:
 
     def _begin(self, simulator: Simulator, task_type: TaskType, variation: int) -> Observation:
         self.instruction = simulator.load(task_type.simulator, variation, self._simplification)
-        self._moves = max(self._move_limit, task_type.max_steps)
-        self._unknown, self._best, self._done = 0, 0, False
+        self._most_moves = max(self._move_limit, task_type.max_steps)
+        self._moves = self._unknown = self._best = 0
+        self._done = False
         self._outcome = simulator.step("look around")
-        self._judge(self._outcome)
+        self._judge(simulator, self._outcome)
         return self._observation(simulator)
 
     def _take(self, simulator: Simulator, action: str) -> StepResult:
@@ -164,7 +174,7 @@ class ScienceWorld:
             if matched is not None:
                 self._outcome = self._answer(simulator, matched)
         self._unknown = self._unknown + 1 if self._outcome.text == UNKNOWN else 0
-        self._judge(self._outcome)
+        self._judge(simulator, self._outcome)
         observation = self._observation(simulator)
         if matched is not None:
             observation = replace(observation, facts={"matched": matched})
@@ -179,10 +189,13 @@ class ScienceWorld:
         # The answer to `help` names every command.
         return replace(outcome, text=outcome.text.replace("\n\treset task", ""))
 
-    def _judge(self, outcome: Outcome) -> None:
+    def _judge(self, simulator: Simulator, outcome: Outcome) -> None:
         """Keep the best score, and decide whether the episode is over."""
         self._best = max(self._best, outcome.score)
-        over = outcome.completed or outcome.score < 0 or outcome.moves > self._moves
+        self._moves += WAIT_MOVES
+        if self._moves > self._most_moves:
+            self._moves = simulator.moves()
+        over = outcome.completed or outcome.score < 0 or self._moves > self._most_moves
         tired = self._unknown_limit is not None and self._unknown >= self._unknown_limit
         self._done = self._done or tired or (over and not self._goal_free)
 

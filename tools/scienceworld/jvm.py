@@ -73,14 +73,12 @@ class Outcome:
     Attributes:
         text: Its words.
         score: 0 to 100; −100 after a wrong focus.
-        completed: Whether it counts the task as done; it says nothing of a wrong focus.
-        moves: How many were made in the episode so far.
+        completed: Whether it counts the task as done.
     """
 
     text: str
     score: int
     completed: bool
-    moves: int
 
 
 class Simulator:
@@ -88,54 +86,32 @@ class Simulator:
 
     Args:
         gateway: py4j's gateway to the process.
-        client: Its `_client`.
     """
 
-    def __init__(self, gateway: Any, client: Any) -> None:
+    def __init__(self, gateway: Any) -> None:
         self._server = gateway.jvm.scienceworld.runtime.pythonapi.PythonInterface()
         self._join = gateway.jvm.java.lang.String.join
-        self._client = client
 
     def load(self, name: str, variation: int, simplification: str) -> str:
         """Set up a variation of a task without its gold path; return what the task asks."""
-        load = ("load", name, variation, simplification, False)
-        _, description = self._together(load, ("getTaskDescription",))
-        return str(description)
+        self._server.load(name, variation, simplification, False)
+        return str(self._server.getTaskDescription())
 
     def step(self, command: str) -> Outcome:
         """Carry out a command, without the listing of valid ones that makes a step slow."""
-        text, score, completed, moves = self._together(
-            ("step", command), ("getScore",), ("getCompleted",), ("getNumMoves",)
-        )
-        return Outcome(str(text), round(100 * score), bool(completed), int(moves))
+        text = str(self._server.step(command))
+        score = round(100 * self._server.getScore())
+        # Each question is a round trip, and only a full score can be that of a task that is done.
+        return Outcome(text, score, score == 100 and bool(self._server.getCompleted()))
+
+    def moves(self) -> int:
+        """Return how many moves were made."""
+        return int(self._server.getNumMoves())
 
     def valid(self) -> list[str]:
         """List the valid commands in alphabetical order."""
         # As one text: the elements of a Java list would cost a round trip each.
         return str(self._join("\n", self._server.getValidActionObjectCombinations())).split("\n")
-
-    def _together(self, *calls: tuple[Any, ...]) -> list[Any]:
-        """Call methods one after another in one round trip; py4j's own calls take one each.
-
-        A step has four, and each round trip waits for the other process to be given a core.
-
-        Args:
-            calls: A method's name and its arguments.
-        """
-        from py4j import protocol
-
-        target = self._server._get_object_id()
-        commands = [
-            f"{protocol.CALL_COMMAND_NAME}{target}\n{name}\n"
-            + "".join(protocol.get_command_part(argument) for argument in arguments)
-            + protocol.END_COMMAND_PART
-            for name, *arguments in calls
-        ]
-        answers = self._client.send_together(commands)
-        return [
-            protocol.get_return_value(answer, self._client, target, name)
-            for answer, (name, *_) in zip(answers, calls, strict=True)
-        ]
 
 
 class Jvm:
@@ -154,6 +130,11 @@ class Jvm:
     def pid(self) -> int | None:
         """The process's id; None before the first call."""
         return self._process.pid if self._process else None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs, or is yet to be started."""
+        return self._process is None or self._process.poll() is None
 
     async def call(self, work: Callable[[Simulator], T]) -> T:
         """Return ``work(simulator)``, which runs in the process's thread.
@@ -193,7 +174,7 @@ class Jvm:
             self._clean_up()
 
     def _carry_out(self, work: Callable[[Simulator], T]) -> T:
-        if self._closed or (self._process is not None and self._process.poll() is not None):
+        if self._closed or not self.alive:
             raise EnvironmentDied("the Java process of ScienceWorld is gone: make another")
         if self._simulator is None:
             needed = java(), simulator_jar()  # looked for before py4j, which comes with the package
@@ -218,7 +199,7 @@ class Jvm:
         if self._closed:  # while the process was being made, so that `close` could not see it
             self._kill()
         gateway, self._client = _connect(self._process)
-        return Simulator(gateway, self._client)
+        return Simulator(gateway)
 
     def _kill(self) -> None:
         if self._client is not None:
@@ -293,19 +274,14 @@ def _client(parameters: Any) -> Any:
         """
 
         def send_command(self, command: str, retry: bool = True, binary: bool = False) -> Any:
-            return self.send_together([command])[0]
-
-        def send_together(self, commands: list[str]) -> list[str]:
             connection = self._get_connection()
             try:
-                answers = [connection.send_command("".join(commands))]
-                # To send nothing is to read the next answer.
-                answers += [connection.send_command("") for _ in commands[1:]]
+                answer = connection.send_command(command)
             except Py4JNetworkError:
                 connection.close()
                 raise
             self._give_back_connection(connection)
-            return answers
+            return answer
 
     return Client(gateway_parameters=parameters)
 
