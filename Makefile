@@ -69,3 +69,4 @@ bench: setup
 	$(BIN)/python benchmarks/concurrency.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/viewer.py
+	$(BIN)/python benchmarks/environments.py

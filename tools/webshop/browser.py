@@ -43,6 +43,9 @@ TALLEST = 4096
 
 JPEG_QUALITY = 80
 
+SWEPT_EVERY = 25
+"""Moves after which a tab collects its garbage: Chromium alone lets hundreds of pages pile up."""
+
 _ACTION = re.compile(r"(.+)\[(.+)\]")
 
 
@@ -92,6 +95,7 @@ class Tab:
         self._pictures = pictures
         self._opened: _Opened | None = None
         self._seen: Seen | None = None
+        self._moves = 0
         self.fence = Fence()
 
     async def open(self, address: str) -> Seen:
@@ -111,17 +115,18 @@ class Tab:
             EnvironmentFailure: The page leads off the shop, or to none of its pages.
             EnvironmentDied: The browser is gone, or hangs.
         """
-        if self._seen is None:
+        seen = self._seen
+        if seen is None:
             raise EnvironmentFailure("the tab shows no page: open one first")
         match = _ACTION.match(action)
         name, argument = (match[1], match[2].lower()) if match else ("", "")
         if name == "search":
-            return await self._do(lambda page: self._search(page, argument))
-        node = targets(self._seen.nodes).get(argument)
+            return await self._do(lambda page: self._search(page, seen, argument))
+        node = targets(seen.nodes).get(argument)
         if name != "click" or node is None or argument == SEARCH.lower():
-            return self._seen
+            return seen
         # By identity: equal nodes at other places are other elements.
-        place = next(k for k, shown in enumerate(self._seen.nodes) if shown is node)
+        place = next(k for k, shown in enumerate(seen.nodes) if shown is node)
         return await self._do(lambda page: self._click(page, place))
 
     async def close(self) -> None:
@@ -141,14 +146,19 @@ class Tab:
         """Make a move and look where it led, closing the tab where that fails."""
         from playwright.async_api import Error
 
+        self._seen = None  # until it is known, should this be broken off
         try:
             async with asyncio.timeout(PATIENCE):
                 if self._opened is None:
                     self._opened = await self._begin()
                 response = await move(self._opened.page)
                 self._check(self._opened.page, response)
-                self._seen = await self._look(self._opened)
-                return self._seen
+                seen = await self._look(self._opened)
+                self._moves += 1
+                if self._moves % SWEPT_EVERY == 0:
+                    await self._opened.devtools.send("HeapProfiler.collectGarbage")
+                self._seen = seen
+                return seen
         except (Error, TimeoutError) as error:
             await self.close()
             if "net::ERR_TUNNEL" in str(error):  # the fence's answer where encryption was asked for
@@ -161,22 +171,21 @@ class Tab:
 
     async def _begin(self) -> _Opened:
         self.fence = Fence()
-        chromium, context = await open_context(self._origin, await self.fence.start())
-        try:
+        async with contextlib.AsyncExitStack() as undo:
+            address = await self.fence.start()
+            undo.callback(self.fence.close)
+            chromium, context = await open_context(self._origin, address)
+            undo.push_async_callback(release, chromium)
+            undo.push_async_callback(context.close)
             page = await context.new_page()
             context.on("page", _close_popup)
-            return _Opened(chromium, context, page, await context.new_cdp_session(page))
-        except BaseException:
-            self.fence.close()
-            with contextlib.suppress(Exception):
-                await context.close()
-            await release(chromium)
-            raise
+            devtools = await context.new_cdp_session(page)
+            undo.pop_all()
+        return _Opened(chromium, context, page, devtools)
 
-    async def _search(self, page: Page, query: str) -> Response | None:
-        assert self._seen is not None
-        if not self._seen.searchable:
-            session = parse_address(self._seen.address).session
+    async def _search(self, page: Page, seen: Seen, query: str) -> Response | None:
+        if not seen.searchable:
+            session = parse_address(seen.address).session
             await page.goto(self._origin + State(session).address)
         await page.evaluate("document.querySelector('#search_input').select()")
         await page.keyboard.insert_text(query)
@@ -213,6 +222,8 @@ class Tab:
             "Runtime.evaluate",
             {"expression": f"({_reader()})({json.dumps(place)})", "returnByValue": True},
         )
+        if "exceptionDetails" in read:
+            raise EnvironmentFailure(f"{self._origin} has a page that no reader understands")
         value: dict[str, Any] = read["result"]["value"]
         return value
 
