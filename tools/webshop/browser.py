@@ -11,7 +11,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
@@ -28,7 +27,7 @@ from armap_agents.tools.webshop.chromium import (
     open_context,
     release,
 )
-from armap_agents.tools.webshop.pages import SEARCH, Node, targets
+from armap_agents.tools.webshop.pages import SEARCH, Node, parse_action, targets
 from armap_agents.tools.webshop.state import State, parse_address
 from armap_agents.trajectory import Image
 
@@ -45,8 +44,6 @@ JPEG_QUALITY = 80
 
 SWEPT_EVERY = 25
 """Moves after which a tab collects its garbage: Chromium alone lets hundreds of pages pile up."""
-
-_ACTION = re.compile(r"(.+)\[(.+)\]")
 
 
 @dataclass(frozen=True)
@@ -98,6 +95,11 @@ class Tab:
         self._moves = 0
         self.fence = Fence()
 
+    @property
+    def alive(self) -> bool:
+        """False once its browser is known to be gone; the next `open` begins with another."""
+        return self._opened is None or not self._opened.chromium.gone
+
     async def open(self, address: str) -> Seen:
         """Go to an address of the shop, by one navigation.
 
@@ -118,8 +120,7 @@ class Tab:
         seen = self._seen
         if seen is None:
             raise EnvironmentFailure("the tab shows no page: open one first")
-        match = _ACTION.match(action)
-        name, argument = (match[1], match[2].lower()) if match else ("", "")
+        name, argument = parse_action(action)
         if name == "search":
             return await self._do(lambda page: self._search(page, seen, argument))
         node = targets(seen.nodes).get(argument)

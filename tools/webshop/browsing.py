@@ -31,6 +31,11 @@ class OwnSite(Engine):
     _site: Site | None = None
     _tab: Tab | None = None
 
+    @property
+    def alive(self) -> bool:
+        """False once the browser is gone."""
+        return self._tab is None or self._tab.alive
+
     async def show(self, state: State, action: str | None) -> View:
         """Do the action on the page, or go to the state's address."""
         tab = await self._open()
@@ -76,6 +81,11 @@ class OtherServer:
         self._tab = Tab(self._origin)
         self._instructions: dict[str, str] = {}
         self._prices: dict[str, float] = {}
+
+    @property
+    def alive(self) -> bool:
+        """False once the browser is gone."""
+        return self._tab.alive
 
     def tasks(self, split: str) -> list[Task]:
         """List the tasks of a split whose size is fixed: a server tells nobody how many it has."""

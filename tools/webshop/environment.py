@@ -92,6 +92,11 @@ class WebShop:
         return guide(self._mode)
 
     @property
+    def alive(self) -> bool:
+        """False once the browser is gone; one is started when it is needed."""
+        return "_shown" not in self.__dict__ or self._shown.alive
+
+    @property
     def state(self) -> State:
         """Where the session stands."""
         return self._current()[0].state

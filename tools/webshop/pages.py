@@ -121,6 +121,12 @@ def clickables(nodes: Iterable[Node]) -> list[str]:
     return list(targets(nodes))
 
 
+def parse_action(action: str) -> tuple[str, str]:
+    """Return an action's name and its argument in lower case; two empty texts for none."""
+    match = _ACTION.match(action)
+    return (match[1], match[2].lower()) if match else ("", "")
+
+
 def follow(state: State, action: str, clickable: Mapping[str, Node]) -> State:
     """Return where an action leads, by the rules of the official text environment.
 
@@ -135,10 +141,9 @@ def follow(state: State, action: str, clickable: Mapping[str, Node]) -> State:
     Returns:
         `state` itself where the action does nothing, as every action after the purchase.
     """
-    match = _ACTION.match(action)
-    if match is None or state.kind == "done":
+    name, argument = parse_action(action)
+    if state.kind == "done":
         return state
-    name, argument = match[1], match[2].lower()
     if name == "search":
         return State(state.session, "results", tuple(argument.split(" ")))
     if name == "click" and argument != SEARCH.lower() and argument in clickable:

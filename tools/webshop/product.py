@@ -16,6 +16,8 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
+_NOT_IN_HTML = re.compile("[\0\ud800-\udfff]")
+
 PRICE_WHERE_NONE_IS_KNOWN = 100.0
 
 NO_ATTRIBUTES = ("DUMMY_ATTR",)
@@ -134,7 +136,8 @@ def unpack(line: bytes) -> Product:
 
 
 def _text(value: object) -> str:
-    return "" if value is None else str(value)
+    # What no page can show is replaced here as browsers replace it, lest they see another text.
+    return "" if value is None else _NOT_IN_HTML.sub("\ufffd", str(value))
 
 
 def _texts(values: Iterable[object] | None) -> tuple[str, ...]:

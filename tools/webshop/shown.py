@@ -29,6 +29,11 @@ LISTED_WITH_WORDS = 20_000
 class Shown(Protocol):
     """A shop as the environment asks it."""
 
+    @property
+    def alive(self) -> bool:
+        """False once a process behind it is gone."""
+        ...
+
     def tasks(self, split: str) -> list[Task]:
         """List a split's tasks; the id is the goal's index in the official order."""
         ...
@@ -91,6 +96,11 @@ class Engine:
     ) -> None:
         self._options = (data, goals, seed, nouns)
         self._official_done = official_done
+
+    @property
+    def alive(self) -> bool:
+        """Always True: there is no process."""
+        return True
 
     @property
     def shop(self) -> Shop:
