@@ -19,6 +19,7 @@ import subprocess
 import tempfile
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -183,6 +184,7 @@ class Jvm:
         try:
             if self._simulator is None:
                 self._simulator = self._start(*needed)
+            self._client.free()
             return work(self._simulator)
         except Py4JJavaError as error:
             said = str(error.java_exception).partition("\n")[0]
@@ -202,8 +204,6 @@ class Jvm:
         return Simulator(gateway)
 
     def _kill(self) -> None:
-        if self._client is not None:
-            self._client.is_connected = False  # or py4j frees its objects in a process that is gone
         if self._process is not None:
             _kill(self._process)
 
@@ -270,8 +270,21 @@ def _client(parameters: Any) -> Any:
     class Client(GatewayClient):  # type: ignore[misc]
         """py4j's client sends a command again when no answer came: a step might be taken twice.
 
-        It also writes tracebacks into the root logger, where the end of a process is no news.
+        It also writes tracebacks into the root logger, where the end of a process is no news, and
+        frees Java's objects in whatever thread Python collects theirs, be it an event loop's.
         """
+
+        def __init__(self) -> None:
+            super().__init__(gateway_parameters=parameters)
+            self._unused: deque[str] = deque()
+
+        def garbage_collect_object(self, target_id: str) -> None:
+            self._unused.append(target_id)
+
+        def free(self) -> None:
+            """Free the objects that Python has dropped; to be called in the process's thread."""
+            while self._unused:
+                super().garbage_collect_object(self._unused.popleft())
 
         def send_command(self, command: str, retry: bool = True, binary: bool = False) -> Any:
             connection = self._get_connection()
@@ -283,7 +296,7 @@ def _client(parameters: Any) -> Any:
             self._give_back_connection(connection)
             return answer
 
-    return Client(gateway_parameters=parameters)
+    return Client()
 
 
 def _clean_up(process: subprocess.Popen[bytes], folder: str, jobs: SimpleQueue[Any]) -> None:
