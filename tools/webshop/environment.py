@@ -30,11 +30,17 @@ if TYPE_CHECKING:
 _PACKAGES = ("rapidfuzz", "regex")
 _BROWSER_PACKAGES = ("jinja2", "playwright", "starlette", "uvicorn")
 
+REMEMBERED = 1000
+"""Prefixes of a task whose places are kept, so that a server need not be led there again."""
+
 _LIMIT = re.compile(r"price lower than (\d+(?:\.\d+)?) dollars")
 
 
 class WebShop:
     """The WebShop environment; see `armap_agents.Environment` for the members' meaning.
+
+    `Observation.actions` are the official clickables in their order, ``search`` on the start page
+    left out: the official environment lists it and does nothing when it is clicked.
 
     Args:
         data: The folder of WebShop's official files, or one items file in it; None takes the
@@ -176,6 +182,8 @@ class WebShop:
         place = place.at(view.state)
         self.instruction = self._shown.instruction(view)
         self._seen = observation(view, place.visited, self._mode, self._facts(view))
+        if len(self._places) >= REMEMBERED:
+            self._places.clear()
         self._actions, self._places[actions] = actions, place
         self._at = place, view
 

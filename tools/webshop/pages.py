@@ -131,7 +131,9 @@ def follow(state: State, action: str, clickable: Mapping[str, Node]) -> State:
     """Return where an action leads, by the rules of the official text environment.
 
     A search is taken on every page. What a click does goes by its text before what was clicked: a
-    value to choose that is called ``description`` opens the description.
+    value to choose that is called ``description`` opens the description. Two oddities are left out:
+    the official environment goes on after a purchase, and where a query holds the name of a page,
+    such as ``item_page``, it takes ``< prev`` for that page's.
 
     Args:
         state: Where the session stands.

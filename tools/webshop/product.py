@@ -3,7 +3,8 @@
 An official record is what a crawl of a real shop left: prices as text, options with every
 capitalisation, fields that may be missing. `read_product` turns one, together with its entry in the
 instructions file, into a `Product` by the rules of the official loader (Yao et al. 2022). Where the
-official loader would stop on a damaged field, the field is read as empty.
+official loader would stop on a damaged field, the field is read as empty; characters that no page
+can show (NUL, halves of characters) are replaced, which the official loader leaves to the browser.
 """
 
 from __future__ import annotations
