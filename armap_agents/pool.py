@@ -253,6 +253,17 @@ async def _replay(slot: _Slot, task: Task, steps: Sequence[Step], start: int) ->
 def _compare(task: Task, k: int, shown: Observation, recorded: Observation) -> None:
     if shown.fingerprint != recorded.fingerprint:
         raise RestoreMismatch(
-            f"task {task.id}, step {k}: replayed to {shown.text[:80]!r}, recorded was "
-            f"{recorded.text[:80]!r}: the environment is not deterministic"
+            f"task {task.id}, step {k}: {_difference(shown, recorded)}: the environment is not "
+            "deterministic"
         )
+
+
+def _difference(shown: Observation, recorded: Observation) -> str:
+    """Say how a state came out differently, beginning shortly before the first difference."""
+    if shown.text == recorded.text:
+        return "replayed, other actions are valid than were recorded"
+    pairs = enumerate(zip(shown.text, recorded.text, strict=False))
+    parting = next((k for k, (one, other) in pairs if one != other), 0)
+    start = max(parting - 20, 0)
+    here, there = shown.text[start : start + 80], recorded.text[start : start + 80]
+    return f"replayed to {here!r}, recorded was {there!r}"

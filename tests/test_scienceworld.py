@@ -131,6 +131,12 @@ def test_an_unknown_split_is_one_line() -> None:
     "options",
     [
         {"simplification": "hard"},
+        {"simplification": 3},
+        {"goal_free": "False"},
+        {"match": 1},
+        {"move_limit": None},
+        {"move_limit": 1.5},
+        {"unknown_limit": True},
         {"actions": "all"},
         {"unknown_limit": 0},
         {"move_limit": 0},
@@ -229,3 +235,19 @@ def test_a_command_is_matched_to_the_most_like_valid_one(command: str, action: s
 @given(st.text(max_size=40), st.lists(st.text(max_size=20), max_size=8))
 def test_a_match_is_in_the_list_or_none(command: str, valid: list[str]) -> None:
     assert closest(command, valid) in [None, *valid]
+
+
+async def test_a_java_that_cannot_be_run_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "java"
+    program.parent.mkdir()
+    program.write_text("garbage")
+    program.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    monkeypatch.setenv("ARMAP_CACHE", str(tmp_path / "cache"))
+    environment = ScienceWorld()
+    with pytest.raises(ConfigurationError, match=r"cannot be run .*: set JAVA_HOME") as caught:
+        await environment.reset(Task("task-1-boil/14", "scienceworld"))
+    assert "\n" not in str(caught.value)
+    await environment.close()

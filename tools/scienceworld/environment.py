@@ -36,6 +36,8 @@ SIMPLIFICATIONS = (
 )
 """What the simulator takes as simplification, alone or joined by commas."""
 
+_PARTS = ("", *SIMPLIFICATIONS)
+
 
 class ScienceWorld:
     """The ScienceWorld environment; see `armap_agents.Environment` for the members' meaning.
@@ -69,16 +71,26 @@ class ScienceWorld:
         move_limit: int = 100,
         unknown_limit: int | None = None,
     ) -> None:
-        wrong = [part for part in simplification.split(",") if part not in ("", *SIMPLIFICATIONS)]
+        wrong = [part for part in str(simplification).split(",") if part not in _PARTS]
         if wrong:
             raise ConfigurationError(
                 f"scienceworld has no simplification {wrong[0]!r}: use {', '.join(SIMPLIFICATIONS)}"
             )
         if actions not in get_args(Actions):
             raise ConfigurationError(f"scienceworld has no actions={actions!r}: use free or valid")
-        for option, limit in (("move_limit", move_limit), ("unknown_limit", unknown_limit)):
-            if limit is not None and limit < 1:
-                raise ConfigurationError(f"scienceworld has no {option}={limit}: use 1 or more")
+        for option, chosen in (("match", match), ("goal_free", goal_free)):
+            if not isinstance(chosen, bool):
+                raise ConfigurationError(
+                    f"scienceworld does not take {option}={chosen!r}: use true or false"
+                )
+        limits: dict[str, object] = {"move_limit": move_limit}
+        if unknown_limit is not None:
+            limits["unknown_limit"] = unknown_limit
+        for option, limit in limits.items():
+            if type(limit) is not int or limit < 1:  # a bool is an int too
+                raise ConfigurationError(
+                    f"scienceworld does not take {option}={limit!r}: use a number from 1"
+                )
         self._simplification = simplification
         self._list_actions = actions == "valid"
         self._match = match
@@ -191,7 +203,8 @@ class ScienceWorld:
 
     def _judge(self, simulator: Simulator, outcome: Outcome) -> None:
         """Keep the best score, and decide whether the episode is over."""
-        self._best = max(self._best, outcome.score)
+        if not self._done:
+            self._best = max(self._best, outcome.score)
         self._moves += WAIT_MOVES
         if self._moves > self._most_moves:
             self._moves = simulator.moves()

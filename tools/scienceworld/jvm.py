@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import logging
 import os
 import shutil
 import subprocess
-import tempfile
 import threading
 import weakref
 from collections import deque
@@ -28,6 +28,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from armap_agents.errors import ConfigurationError, EnvironmentDied, EnvironmentFailure
+from armap_agents.serving.cache import cache_folder
 
 T = TypeVar("T")
 
@@ -60,11 +61,13 @@ def simulator_jar() -> Path:
         ConfigurationError: The package is not installed.
     """
     spec = importlib.util.find_spec("scienceworld")
-    if spec is None or not spec.submodule_search_locations:
+    places = spec.submodule_search_locations if spec else None
+    jar = Path(places[0]) / "scienceworld.jar" if places else None
+    if jar is None or not jar.is_file() or importlib.util.find_spec("py4j") is None:
         raise ConfigurationError(
-            'the package scienceworld is missing: pip install "armap-agents[scienceworld]"'
+            'the package scienceworld is missing: run `pip install "armap-agents[scienceworld]"`'
         )
-    return Path(spec.submodule_search_locations[0]) / "scienceworld.jar"
+    return jar
 
 
 @dataclass(frozen=True)
@@ -191,13 +194,13 @@ class Jvm:
             raise EnvironmentFailure(f"ScienceWorld failed: {said}") from None
         except (Py4JError, OSError):
             self._kill()
-            raise EnvironmentDied("the Java process of ScienceWorld ended in a step") from None
+            raise EnvironmentDied(
+                "the Java process of ScienceWorld ended in a step: killed?"
+            ) from None
 
     def _start(self, executable: str, jar: Path) -> Simulator:
-        # The simulator writes a file into the folder that it runs in.
-        folder = tempfile.mkdtemp(prefix="scienceworld-")
-        self._process = _launch(executable, jar, folder)
-        self._clean_up = weakref.finalize(self, _clean_up, self._process, folder, self._jobs)
+        self._process = _launch(executable, jar, _working_folder())
+        self._clean_up = weakref.finalize(self, _clean_up, self._process, self._jobs)
         if self._closed:  # while the process was being made, so that `close` could not see it
             self._kill()
         gateway, self._client = _connect(self._process)
@@ -219,25 +222,50 @@ def _work_off(jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]) -
         del job, done, work  # else the last job keeps its `Jvm` alive while this waits
 
 
-def _launch(executable: str, jar: Path, folder: str) -> subprocess.Popen[bytes]:
+def _working_folder() -> Path:
+    """Return where simulators run: at every load they write a file there, which nobody reads.
+
+    It leads nowhere, so that they can share the folder and nothing is left of one that is killed.
+    """
+    folder = cache_folder() / "scienceworld"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            (folder / "object_type_ids.tsv").symlink_to(os.devnull)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{folder} cannot be written ({error.strerror}): set ARMAP_CACHE to another folder"
+        ) from None
+    return folder
+
+
+def _launch(executable: str, jar: Path, folder: Path) -> subprocess.Popen[bytes]:
     from py4j.java_gateway import find_jar_path
 
     classpath = os.pathsep.join([find_jar_path(), str(jar)])
     command = [executable, *OPTIONS, "-classpath", classpath, "py4j.GatewayServer"]
-    return subprocess.Popen(  # noqa: S603 - the user's own Java
-        [*command, "--die-on-broken-pipe", "--enable-auth", "0"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=folder,
-        start_new_session=True,
-    )
+    try:
+        return subprocess.Popen(  # noqa: S603 - the user's own Java
+            [*command, "--die-on-broken-pipe", "--enable-auth", "0"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ConfigurationError(
+            f"{executable} cannot be run ({error.strerror}): set JAVA_HOME to a working Java, or "
+            "run `apt-get install default-jre-headless`"
+        ) from None
 
 
 def _connect(process: subprocess.Popen[bytes]) -> tuple[Any, Any]:
     """Return py4j's gateway and client, once the process has said its port and password."""
     from py4j.java_gateway import GatewayParameters, JavaGateway
 
+    # py4j tells of a process's end with tracebacks; here it is an `EnvironmentDied`.
+    logging.getLogger("py4j.java_gateway").setLevel(logging.WARNING)
     assert process.stdout is not None
     said: list[str] = []
     for line in process.stdout:
@@ -245,7 +273,8 @@ def _connect(process: subprocess.Popen[bytes]) -> tuple[Any, Any]:
         if said[-1].isdecimal():
             break
     else:
-        _kill(process)
+        if _status(process) < 0:  # a signal's; what Java refuses by itself has a positive one
+            raise EnvironmentDied("the Java process of ScienceWorld was killed while it started")
         words = " ".join(said)[:300] or "nothing"
         raise EnvironmentFailure(
             f"Java could not start ScienceWorld; it said: {words}; a HotSpot JVM (`java -version` "
@@ -299,7 +328,16 @@ def _client(parameters: Any) -> Any:
     return Client()
 
 
-def _clean_up(process: subprocess.Popen[bytes], folder: str, jobs: SimpleQueue[Any]) -> None:
+def _status(process: subprocess.Popen[bytes]) -> int:
+    """Return with what status a process ended that has closed its output; 1 if it lives on."""
+    try:
+        return process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        _kill(process)
+        return 1
+
+
+def _clean_up(process: subprocess.Popen[bytes], jobs: SimpleQueue[Any]) -> None:
     """Leave nothing of a process behind, at `close`, without it, or at the interpreter's end."""
     jobs.put(None)
     _kill(process)
@@ -307,7 +345,6 @@ def _clean_up(process: subprocess.Popen[bytes], folder: str, jobs: SimpleQueue[A
         if pipe is not None:
             with contextlib.suppress(OSError):
                 pipe.close()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
