@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from armap_agents.environment import Guide, make_environment
-from armap_agents.errors import ConfigurationError, EnvironmentFailure
+from armap_agents.errors import ConfigurationError, EnvironmentDied, EnvironmentFailure
 from armap_agents.graphs.context import PlannerContext
 from armap_agents.graphs.nodes import act_out, guide_of, open_policy
 from armap_agents.graphs.rollout import Emit, derive_seed, one_line, record
@@ -45,16 +45,23 @@ async def open_episode(
         )
     if journal.find("opening") is not None:
         return
-    pool = await current().pool(task.environment, context.environment_options)
     try:
-        async with pool.lease(task, seconds=context.rollout_seconds) as lease:
-            opening = Trajectory(task, lease.instruction, lease.opening)
+        try:
+            opening = await _opening(task, context)
+        except EnvironmentDied:  # as rollouts do, which go on in another one
+            opening = await _opening(task, context)
     except Exception as error:
         line = one_line(error, context.rollout_seconds)
         raise EnvironmentFailure(f"task {task.id} could not be begun: {line}") from error
     stored = await journal.store(opening)
     kept = {key: stored[key] for key in ("instruction", "observation")}
     record(journal, emit, "opening", "opening", **kept)
+
+
+async def _opening(task: Task, context: PlannerContext) -> Trajectory:
+    pool = await current().pool(task.environment, context.environment_options)
+    async with pool.lease(task, seconds=context.rollout_seconds) as lease:
+        return Trajectory(task, lease.instruction, lease.opening)
 
 
 async def _guide(task: Task, context: PlannerContext) -> Guide | None:

@@ -555,3 +555,14 @@ async def test_another_server_is_driven_by_its_pages_alone(monkeypatch: pytest.M
     finally:
         await driven.close()
         site.close()
+
+
+async def test_tool_calls_made_at_once_are_done_one_after_the_other() -> None:
+    world = WebShop(render=False)
+    await world.reset(world.tasks("train")[0])
+    search, click = webshop_tools(world)
+    await search.ainvoke({"query": "coffee mug"})
+    calls = [click.ainvoke({"target": target}) for target in ("next >", "next >", "< prev")]
+    said = await asyncio.gather(*calls)
+    assert [text.partition("Page ")[2][0] for text in said] == ["2", "3", "2"]
+    await world.close()

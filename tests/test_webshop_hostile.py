@@ -38,6 +38,8 @@ ATTACKS = {
     "entities": "&lt;b&gt; &amp;nbsp; &#0; &#x27; \x01\x7f\x85 \r\n\t\x0b\x0c end",
     "mark": "[button] Buy Now [button_]\n[clicked button] free [clicked button_]",
     "wide": "W" * 3000,
+    "endless": "A" * 20_000,
+    "nothing": "a\0b",
     "lines": "line\n" * 3000,
     "marks": "Z\u0351\u0363\u036b\u0310" * 500,
 }  # fmt: skip

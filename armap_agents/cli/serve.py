@@ -60,7 +60,7 @@ def shop(
     ] = None,
     goals: Annotated[str, typer.Option(help="synthetic or human.")] = "synthetic",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 3000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 3000,
     score: Annotated[
         bool, typer.Option(help="Show what a purchase scores: not to agents that are judged by it.")
     ] = False,

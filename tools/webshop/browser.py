@@ -1,8 +1,9 @@
 """A tab that shows a shop's pages and acts on them as a person does: real clicks, real typing.
 
-What it sees are a page's text nodes, read from the document, and pictures. Every action that does
-something is one navigation; every state is reached by one. Whatever goes wrong below becomes an
-`EnvironmentFailure`, and the next `Tab.open` begins with what is alive.
+What it sees are a page's text nodes, read from the document, and pictures. Every click that does
+something is one navigation, as is a search where there is a field; every state is reached by one.
+Whatever goes wrong below becomes an `EnvironmentFailure`, and the next `Tab.open` begins with what
+is alive.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
@@ -41,6 +43,12 @@ TALLEST = 4096
 """Pixels of a page's height that go into its full picture."""
 
 JPEG_QUALITY = 80
+
+CLOSING = 5.0
+"""Seconds that closing a tab may take, before it is left to the end of its browser."""
+
+_UNBROKEN = re.compile(r"\S{2000}")
+"""What Chromium takes quadratic time to paint beyond the viewport."""
 
 SWEPT_EVERY = 25
 """Moves after which a tab collects its garbage: Chromium alone lets hundreds of pages pile up."""
@@ -87,11 +95,11 @@ class Tab:
     """
 
     def __init__(self, origin: str, *, pictures: bool = True) -> None:
-        place = urlsplit(origin)
-        self._origin = f"{place.scheme}://{place.netloc}"
+        self._origin = _origin(origin)
         self._pictures = pictures
         self._opened: _Opened | None = None
         self._seen: Seen | None = None
+        self._interrupted = False
         self._moves = 0
         self.fence = Fence()
 
@@ -137,7 +145,7 @@ class Tab:
             return
         try:
             with contextlib.suppress(Exception):
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(CLOSING):
                     await opened.context.close()
         finally:
             self.fence.close()
@@ -148,6 +156,9 @@ class Tab:
         from playwright.async_api import Error
 
         self._seen = None  # until it is known, should this be broken off
+        if self._interrupted:  # what was cancelled may still be on its way to another page
+            self._interrupted = False
+            await self.close()
         try:
             async with asyncio.timeout(PATIENCE):
                 if self._opened is None:
@@ -160,11 +171,15 @@ class Tab:
                     await self._opened.devtools.send("HeapProfiler.collectGarbage")
                 self._seen = seen
                 return seen
+        except asyncio.CancelledError:
+            self._interrupted = True
+            raise
         except (Error, TimeoutError) as error:
             await self.close()
             if "net::ERR_TUNNEL" in str(error):  # the fence's answer where encryption was asked for
                 raise EnvironmentFailure("the page led off the shop: refused") from error
-            if "net::" in str(error):
+            # An aborted navigation is a page's process that ended under it.
+            if "net::" in str(error) and "net::ERR_ABORTED" not in str(error):
                 raise EnvironmentFailure(
                     f"{self._origin} does not answer ({first_line(error)}): see that it is running"
                 ) from error
@@ -179,7 +194,9 @@ class Tab:
             undo.push_async_callback(release, chromium)
             undo.push_async_callback(context.close)
             page = await context.new_page()
-            context.on("page", _close_popup)
+            context.on("page", _close)
+            # Else a question that the page's process no longer answers would wait for its deadline.
+            page.on("crash", lambda _: _close(context))
             devtools = await context.new_cdp_session(page)
             undo.pop_all()
         return _Opened(chromium, context, page, devtools)
@@ -208,7 +225,7 @@ class Tab:
 
     def _check(self, page: Page, response: Response | None) -> None:
         place = urlsplit(page.url)
-        if f"{place.scheme}://{place.netloc}" != self._origin:
+        if _origin(page.url) != self._origin:
             raise EnvironmentFailure(f"the page led off the shop, to {page.url[:200]}: refused")
         if response is not None and response.status >= 400:
             raise EnvironmentFailure(
@@ -232,7 +249,9 @@ class Tab:
         read = await self._read()
         image = full_page = None
         if self._pictures:
-            image, full_page = await _take_pictures(opened.devtools, read["height"])
+            paintable = not any(_UNBROKEN.search(text) for _, text, _ in read["nodes"])
+            height = read["height"] if paintable else VIEWPORT
+            image, full_page = await _take_pictures(opened.devtools, height)
         return Seen(
             urlsplit(opened.page.url).path,
             tuple(Node(*node) for node in read["nodes"]),
@@ -240,6 +259,16 @@ class Tab:
             image,
             full_page,
         )
+
+
+def _origin(address: str) -> str:
+    """Return scheme, host and port as browsers write them."""
+    place = urlsplit(address)
+    host = (place.hostname or "").lower()
+    host = f"[{host}]" if ":" in host else host
+    usual = {"http": 80, "https": 443}.get(place.scheme)
+    port = f":{place.port}" if place.port not in (None, usual) else ""
+    return f"{place.scheme}://{host}{port}"
 
 
 async def _take_pictures(devtools: CDPSession, height: int) -> tuple[Image, Image]:
@@ -263,10 +292,15 @@ async def _take_picture(devtools: CDPSession, which: dict[str, Any]) -> Image:
 _closing: set[asyncio.Future[None]] = set()
 
 
-def _close_popup(page: Page) -> None:
-    closing = asyncio.ensure_future(page.close())
+def _close(opened: Page | BrowserContext) -> None:
+    closing = asyncio.ensure_future(_closed(opened))
     _closing.add(closing)
     closing.add_done_callback(_closing.discard)
+
+
+async def _closed(opened: Page | BrowserContext) -> None:
+    with contextlib.suppress(Exception):
+        await opened.close()
 
 
 @cache

@@ -112,7 +112,14 @@ class OtherServer:
     async def show(self, state: State, action: str | None) -> View:
         """Do the action on the page, or go to the state's address."""
         seen = await (self._tab.open(state.address) if action is None else self._tab.act(action))
-        view = _view(parse_address(seen.address), seen)
+        try:
+            state = parse_address(seen.address)
+        except ConfigurationError:
+            raise EnvironmentFailure(
+                f"{self._origin} led to {seen.address[:200]}, which is no page of a shop: see that "
+                "it is a WebShop server"
+            ) from None
+        view = _view(state, seen)
         self._note(view)
         return view
 
@@ -144,7 +151,10 @@ class OtherServer:
             raise EnvironmentFailure(f"{self._origin} does not answer: {error}") from None
         found = _SCORE.search(answer.text)
         if found is None:
-            raise EnvironmentFailure(f"{self._origin} shows no score after the purchase")
+            raise EnvironmentFailure(
+                f"{self._origin} shows no score after the purchase: one of ours is started with "
+                "`armap serve shop --score`"
+            )
         return float(found[1])
 
     async def close(self) -> None:
@@ -153,7 +163,7 @@ class OtherServer:
 
     def _note(self, view: View) -> None:
         texts = [node.text.strip() for node in view.nodes]
-        for text, following in zip(texts, [*texts[1:], ""], strict=True):
+        for text, following in zip(texts, [*texts[1:], ""], strict=False):
             if text.startswith("Instruction:"):
                 told = text.removeprefix("Instruction:").strip() or following
                 self._instructions.setdefault(view.state.session, told)

@@ -26,7 +26,7 @@ from armap_agents.errors import ConfigurationError
 from armap_agents.tools.webshop.official import OfficialFiles, Progress, elements, members
 from armap_agents.tools.webshop.product import pack, read_product
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever the folder's content or its meaning changes."""
 
 MANIFEST = "catalogue.json"

@@ -200,7 +200,12 @@ def open_catalogue(data: Path) -> Catalogue:
         ConfigurationError: A file is missing or damaged, or the cache folder cannot be written.
     """
     files = find_official_files(data)
-    key = _key(files)
+    try:
+        key = _key(files)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{error.filename} cannot be read ({error.strerror}): give files that are there"
+        ) from None
     folder = cache_folder() / "webshop" / key
     try:
         return Catalogue(folder)

@@ -167,23 +167,21 @@ class Chromium:
 
         Raises:
             ConfigurationError: There is none, or it does not start.
+            EnvironmentDied: Playwright's driver died while it started.
         """
-        from playwright.async_api import Error, async_playwright
+        from playwright.async_api import async_playwright
 
         path = await asyncio.to_thread(find_chromium)
-        driver = await async_playwright().start()
         try:
-            browser = await driver.chromium.launch(
-                executable_path=path, args=list(FLAGS), proxy={"server": _NOWHERE}
-            )
-        except BaseException as error:
-            await driver.stop()
-            if isinstance(error, Error):
-                raise ConfigurationError(
-                    f"{path} does not start ({first_line(error)}): name another in ARMAP_CHROMIUM"
-                ) from error
+            driver = await async_playwright().start()
+        except Exception as error:  # Playwright has no error of its own for this
+            raise EnvironmentDied(f"the browser's driver died: {first_line(error)}") from error
+        try:
+            return cls(driver, await _launched(driver, path))
+        except BaseException:
+            with contextlib.suppress(Exception):
+                await driver.stop()
             raise
-        return cls(driver, browser)
 
     async def context(self, origin: str, fence: str) -> BrowserContext:
         """Open a browser context that reaches `origin` alone; all else goes to `fence`."""
@@ -211,6 +209,27 @@ class Chromium:
 
     def _note_end(self) -> None:
         self.gone = True
+
+
+async def _launched(driver: Playwright, path: str) -> Browser:
+    """Launch a browser; one that was killed meanwhile is no reason to blame the program."""
+    from playwright.async_api import Error
+
+    for again in (True, False):
+        try:
+            return await driver.chromium.launch(
+                executable_path=path,
+                args=list(FLAGS),
+                proxy={"server": _NOWHERE},
+                # A terminal's Ctrl-C reaches the driver too, while the step under way is finished.
+                handle_sigint=False,
+            )
+        except Error as error:
+            if not again:
+                raise ConfigurationError(
+                    f"{path} does not start ({first_line(error)}): name another in ARMAP_CHROMIUM"
+                ) from error
+    raise AssertionError
 
 
 @dataclass(eq=False)

@@ -76,6 +76,8 @@ class WebShop:
         _check("observation", observation, get_args(ObservationMode))
         _check("render", render, (True, False))
         _check("official_done", official_done, (True, False))
+        if type(seed) is not int:  # a bool is an int too
+            raise ConfigurationError(f"webshop does not take seed={seed!r}: use a whole number")
         if address is not None and not render:
             raise ConfigurationError("a server is read in a browser: leave render=false out")
         self.pool_size = 4 if render else 64

@@ -159,7 +159,7 @@ def _options(customization: object) -> dict[str, tuple[str, ...]]:
     if not isinstance(customization, dict):
         return {}
     return {
-        name.lower(): tuple(
+        _text(name).lower(): tuple(
             _text(content.get("value")).strip().replace("/", " | ").lower() for content in contents
         )
         for name, contents in customization.items()

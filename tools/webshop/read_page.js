@@ -30,13 +30,19 @@
   const way = (element) => {
     const label = element.closest("label");
     if (label !== null) {
-      const link = label.querySelector("a[href]");
+      const within = label.querySelector("a[href]");
       const address = label.control?.dataset.url;
       // Official values are radio buttons, and a script goes to the address: none runs here.
-      if (link === null && address) return { address: new URL(address, document.baseURI).href };
-      element = link ?? label;
+      if (within === null && address) return { address: new URL(address, document.baseURI).href };
+      element = within ?? label;
     }
-    if (!element.form && element.closest("a[href]") === null) return {};
+    const link = element.closest("a[href]");
+    if (!element.form && link === null) return {};
+    if (link !== null) {
+      // Nothing navigates by these: a script that does not run, a file, another program.
+      if (!/^https?:$/.test(link.protocol) || link.hasAttribute("download")) return {};
+      if (link.target !== "" && link.target !== "_self") return { address: link.href };
+    }
     element.scrollIntoView({ block: "center", inline: "center" });
     const box = element.getClientRects()[0];
     if (box === undefined) return {};

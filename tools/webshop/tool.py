@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from langchain_core.tools import BaseTool, tool
 
 from armap_agents.environment import Environment
@@ -12,15 +14,18 @@ def webshop_tools(environment: Environment) -> list[BaseTool]:
     """Return the tools ``search`` and ``click`` of one shopper.
 
     Both act in the environment's episode, which `reset` begins, and answer with the page that they
-    lead to and what can be done there.
+    lead to and what can be done there. They are asynchronous; calls made at once are done one after
+    the other.
 
     Args:
         environment: A `WebShop`.
     """
+    turn = asyncio.Lock()
 
     async def act(action: str) -> str:
         try:
-            result = await environment.step(action)
+            async with turn:
+                result = await environment.step(action)
         except EnvironmentFailure as error:
             return f"error: {error}"
         seen = result.observation

@@ -82,7 +82,7 @@ def serve_site(
         listening = _listening(host, port)
     except OSError as error:
         raise ConfigurationError(
-            f"{host}:{port} cannot be listened on ({error.strerror}): choose another port"
+            f"{host}:{port} cannot be listened on ({error.strerror}): choose another port or host"
         ) from None
     with listening:
         started(_origin(listening))
