@@ -54,6 +54,8 @@ _DISABLED = (
     "ThirdPartyStoragePartitioning",
     # A new frame for each document costs a seventh of the work of a step.
     "RenderDocument",
+    # Processes kept ready for other sites, of which a tab has none: with four tabs a fifth.
+    "SpareRendererForSitePerProcess",
 )
 
 FLAGS = (
