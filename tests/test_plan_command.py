@@ -186,7 +186,8 @@ def test_the_plans_of_the_readme_are_understood(
 ) -> None:
     for command in shown_commands():
         assert plan(*command)[0] == 0
-    assert len(planned) == 2
+    assert len(planned) == 4
+    assert {task["environment"] for _, task, _ in planned} == {"game24", "webshop", "scienceworld"}
     by_value = next(context for _, _, context in planned if context.value_weight == 1)
     assert (by_value.selection, by_value.exploration, by_value.parallel) == ("uct", 0.1, 1)
     assert (by_value.completions, by_value.rollouts, by_value.proposals) == (96, None, 40)
