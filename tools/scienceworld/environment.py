@@ -203,8 +203,7 @@ class ScienceWorld:
 
     def _judge(self, simulator: Simulator, outcome: Outcome) -> None:
         """Keep the best score, and decide whether the episode is over."""
-        if not self._done:
-            self._best = max(self._best, outcome.score)
+        self._best = max(self._best, outcome.score)
         self._moves += WAIT_MOVES
         if self._moves > self._most_moves:
             self._moves = simulator.moves()
