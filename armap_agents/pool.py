@@ -263,7 +263,8 @@ def _difference(shown: Observation, recorded: Observation) -> str:
     if shown.text == recorded.text:
         return "replayed, other actions are valid than were recorded"
     pairs = enumerate(zip(shown.text, recorded.text, strict=False))
-    parting = next((k for k, (one, other) in pairs if one != other), 0)
+    shorter = min(len(shown.text), len(recorded.text))
+    parting = next((k for k, (one, other) in pairs if one != other), shorter)
     start = max(parting - 20, 0)
     here, there = shown.text[start : start + 80], recorded.text[start : start + 80]
     return f"replayed to {here!r}, recorded was {there!r}"

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import ExitStack, suppress
-from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from armap_agents.cli.processes import run_to_end
-from armap_agents.errors import ArmapError, ConfigurationError
+from armap_agents.errors import ArmapError
 from armap_agents.serving.policy_server import DEFAULT_MODEL, policy_server
 from armap_agents.serving.progress import progress_line
 
@@ -66,17 +65,13 @@ def shop(
     ] = False,
 ) -> None:
     """Serve WebShop's pages, for people to look at and for agents elsewhere, until Ctrl-C."""
-    for package in ("jinja2", "rapidfuzz", "regex", "uvicorn"):
-        if find_spec(package) is None:
-            raise ConfigurationError(
-                'the shop needs more packages: run `pip install "armap-agents[webshop]"`'
-            )
+    from armap_agents.tools.webshop.environment import require_packages
+
+    require_packages(site=True)
     from armap_agents.tools.webshop.shop import open_shop
     from armap_agents.tools.webshop.site.serve import serve_site
 
-    if goals not in ("synthetic", "human"):
-        raise ConfigurationError(f"webshop has no {goals!r} goals: use synthetic or human")
-    opened = open_shop(data, goals)  # type: ignore[arg-type]  # checked above
+    opened = open_shop(data, goals)  # type: ignore[arg-type]  # which refuses what is no kind
 
     def say(origin: str) -> None:
         Console(stderr=True).print(f"Open {origin} in a browser; Ctrl-C stops it.")

@@ -28,12 +28,25 @@ if TYPE_CHECKING:
     from armap_agents.tools.webshop.shown import Shown
 
 _PACKAGES = ("rapidfuzz", "regex")
-_BROWSER_PACKAGES = ("jinja2", "playwright", "starlette", "uvicorn")
+_SITE_PACKAGES = ("jinja2", "playwright", "starlette", "uvicorn")
 
 REMEMBERED = 1000
 """Prefixes of a task whose places are kept, so that a server need not be led there again."""
 
 _LIMIT = re.compile(r"price lower than (\d+(?:\.\d+)?) dollars")
+
+
+def require_packages(*, site: bool) -> None:
+    """Make sure that the extra is installed, with what showing real pages needs if `site`.
+
+    Raises:
+        ConfigurationError: Something of it is missing.
+    """
+    needed = _PACKAGES + (_SITE_PACKAGES if site else ())
+    if any(find_spec(package) is None for package in needed):
+        raise ConfigurationError(
+            'webshop needs more packages: run `pip install "armap-agents[webshop]"`'
+        )
 
 
 class WebShop:
@@ -156,11 +169,7 @@ class WebShop:
 
     @cached_property
     def _shown(self) -> Shown:
-        needed = _PACKAGES + (_BROWSER_PACKAGES if self._render else ())
-        if any(find_spec(package) is None for package in needed):
-            raise ConfigurationError(
-                'webshop needs more packages: run `pip install "armap-agents[webshop]"`'
-            )
+        require_packages(site=self._render)
         if not self._render:
             from armap_agents.tools.webshop.shown import Engine
 
