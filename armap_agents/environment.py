@@ -53,6 +53,9 @@ class Environment(Protocol):
     reset and replay), ``true_score() -> float`` (0 to 1, or an awaitable of it, for evaluation
     alone),
     ``instruction: str`` (after reset, where `Task.instruction` is None), ``guide: Guide``,
+    ``group(task) -> str`` (tasks of one group are no independent evidence: evaluation draws them
+    together in its intervals), ``selectors: Mapping[str, Callable[[Trajectory], float]]`` (trivial
+    rules of the environment's own that a reward model has to beat),
     ``pool_size: int`` (default 8), ``alive: bool`` (default True; False once the process behind it
     is gone, so that nobody is lent it) and ``restorable: bool`` (default True; False where the same
     actions may lead elsewhere).

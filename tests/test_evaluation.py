@@ -98,8 +98,8 @@ async def test_scores_are_the_environments(tmp_path: Path) -> None:
     assert best["gap_closed"] == pytest.approx(1.0)
     assert best["selectors"]["says_24"]["gap_closed"] == pytest.approx(1.0)
     assert best["selectors"]["random"]["gap_closed"] == pytest.approx(0.0)
-    assert best["claim"]["best_trivial"] == "says_24"
-    assert best["claim"]["holds"] is False
+    assert best["claims"]["reward_model"]["best_trivial"] == "says_24"
+    assert best["claims"]["reward_model"]["holds"] is False
     assert best["selectors"]["cosine"]["score"] is None
     assert "not run" in best["selectors"]["cosine"]["reason"]
     assert json.loads((tmp_path / "summary.json").read_text()) == json.loads(json.dumps(summary))

@@ -308,8 +308,8 @@ def test_a_gap_of_nothing_is_said_not_computed() -> None:
     assert found["gap_closed"] is None
     assert "no better than the average" in found["gap_closed_reason"]
     assert found["selectors"]["reward_model"]["gap_closed"] is None
-    assert found["claim"] == {
-        "best_trivial": found["claim"]["best_trivial"],
+    assert found["claims"]["reward_model"] == {
+        "best_trivial": found["claims"]["reward_model"]["best_trivial"],
         "difference": None,
         "ci95": None,
         "holds": False,
@@ -320,7 +320,7 @@ def test_the_claim_is_the_paired_difference_to_the_best_rule() -> None:
     good = candidate(1.0, 1.0, ["a", "b"])
     bad = candidate(0.0, 0.0, ["a"])
     draws = [Draw(str(k), 0, "x", (good, bad) if k % 2 else (bad, good)) for k in range(30)]
-    claim = quality_of(draws)["claim"]
+    claim = quality_of(draws)["claims"]["reward_model"]
     assert (claim["best_trivial"], claim["difference"], claim["holds"]) == ("longest", 0.0, False)
     level = [
         Draw(
@@ -331,9 +331,25 @@ def test_the_claim_is_the_paired_difference_to_the_best_rule() -> None:
         )
         for d in draws
     ]
-    claim = quality_of(level)["claim"]
+    claim = quality_of(level)["claims"]["reward_model"]
     assert claim["difference"] == pytest.approx(1.0)
     assert claim["holds"] is True
+
+
+def test_tasks_of_a_group_are_drawn_together() -> None:
+    """Ten copies of a task are no more evidence than one."""
+    good, bad = candidate(1.0, 1.0, ["a"]), candidate(0.0, 0.0, ["b", "c"])
+    level = candidate(0.4, 0.0, ["d"])
+    alone = [Draw("0", 0, "x", (good, bad)), Draw("1", 0, "x", (good, level))]
+    alone += [Draw(str(k), 0, "x", (level, bad)) for k in range(2, 6)]
+    copied = [
+        Draw(f"{draw.task}-{copy}", 0, "x", draw.candidates, f"group {draw.task}")
+        for draw in alone
+        for copy in range(10)
+    ]
+    one, ten = quality_of(alone), quality_of(copied)
+    assert ten["mean_ci95"] == pytest.approx(one["mean_ci95"])
+    assert ten["selectors"]["longest"]["ci95"] == pytest.approx(one["selectors"]["longest"]["ci95"])
 
 
 def test_concordance_drops_ties_and_repeats() -> None:

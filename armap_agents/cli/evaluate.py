@@ -44,6 +44,7 @@ from armap_agents.evaluation.spec import RunSpec, planner_of
 from armap_agents.evaluation.summary import BEST_OF_N, Summary
 from armap_agents.evaluation.table import print_summary
 from armap_agents.resources import resources
+from armap_agents.reward_model import FunctionReward, ScoreFunction
 from armap_agents.serving import is_pulled
 
 UNTRAINED = "all-minilm-l6-v2"
@@ -147,8 +148,13 @@ async def evaluate_spec(
             summary = await run_tasks(
                 spec, out, run, concurrency=concurrency, progress=report, identity=identity
             )
-        picked = BEST_OF_N in map(planner_of, spec.planners)
-        if picked and is_pulled(UNTRAINED) and find_spec("torch"):
+        if BEST_OF_N not in map(planner_of, spec.planners):
+            return summary
+        environment = make_environment(spec.environment, **spec.environment_options)
+        rules: dict[str, ScoreFunction] = getattr(environment, "selectors", {})
+        for name, rule in rules.items():
+            summary = await rescore(out, name, FunctionReward(rule, name))
+        if is_pulled(UNTRAINED) and find_spec("torch"):
             from armap_agents.reward.untrained import UntrainedEncoder
 
             encoder = await asyncio.to_thread(UntrainedEncoder, UNTRAINED)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from armap_agents.evaluation.intervals import Interval, bootstrap_ratio, ratio, sums_by
-from armap_agents.evaluation.selectors import REWARD, UNTRAINED, Draw, expected_score
+from armap_agents.evaluation.selectors import UNTRAINED, Draw, expected_score, learned
 
 Floats = NDArray[np.float64]
 
@@ -53,7 +53,7 @@ class SelectorQuality(TypedDict):
 
 
 class Claim(TypedDict):
-    """The reward model against the best trivial selector: difference of their shares of the gap."""
+    """A reward model against the best trivial selector: difference of their shares of the gap."""
 
     best_trivial: str
     difference: float | None
@@ -78,21 +78,21 @@ class CandidateQuality(TypedDict):
     distinct_candidates: float
     failed_candidates: int
     selectors: dict[str, SelectorQuality]
-    claim: Claim | None
+    claims: dict[str, Claim]
 
 
 class _Sums:
-    """Sums per task over its seeds, of which every figure is a ratio."""
+    """Sums per task (or group of tasks) over its seeds, of which every figure is a ratio."""
 
     def __init__(self, draws: Sequence[Draw]) -> None:
-        self.tasks = [draw.task for draw in draws]
-        self.runs = sums_by(self.tasks, np.ones(len(draws)))
+        self.units = [draw.unit for draw in draws]
+        self.runs = sums_by(self.units, np.ones(len(draws)))
         self.mean = self.by_task([float(draw.true_scores.mean()) for draw in draws])
         self.best = self.by_task([float(draw.true_scores.max()) for draw in draws])
         self.gap = self.best - self.mean
 
     def by_task(self, values: Sequence[float]) -> Floats:
-        return sums_by(self.tasks, values)
+        return sums_by(self.units, values)
 
 
 def candidate_quality(
@@ -131,7 +131,7 @@ def candidate_quality(
         "distinct_candidates": float(np.mean(distinct)),
         "failed_candidates": sum(c.failed for draw in draws for c in draw.candidates),
         "selectors": selectors,
-        "claim": _claim(picked, sums) if REWARD in picked else None,
+        "claims": {name: _claim(name, picked, sums) for name in picked if learned(name)},
     }
 
 
@@ -174,10 +174,10 @@ def _not_run(name: str) -> SelectorQuality:
     }
 
 
-def _claim(picked: Mapping[str, Floats], sums: _Sums) -> Claim:
-    rivals = [name for name in picked if name != REWARD and not name.startswith("reward:")]
+def _claim(reward: str, picked: Mapping[str, Floats], sums: _Sums) -> Claim:
+    rivals = [name for name in picked if not learned(name)]
     best = max(rivals, key=lambda name: float(picked[name].sum()))
-    difference = picked[REWARD] - picked[best]
+    difference = picked[reward] - picked[best]
     interval = bootstrap_ratio(difference, sums.gap)
     return {
         "best_trivial": best,
@@ -221,9 +221,8 @@ def within_task_concordance(
 def auroc(draws: Sequence[Draw], values: Sequence[Floats]) -> Auroc:
     """Return the chance that a random success has a higher value than a random failure.
 
-    Over the distinct episodes of all tasks and seeds together; ties count half. Mann–Whitney U
-    divided by the number of pairs: Hanley & McNeil, Radiology 143 (1982). Not estimable with fewer
-    than 30 episodes of either class.
+    Over the distinct episodes of all tasks and seeds together; ties count half. Not estimable with
+    fewer than 30 episodes of either class.
     """
     seen: dict[tuple[str, tuple[str, ...]], tuple[float, bool]] = {}
     for draw, value in zip(draws, values, strict=True):
@@ -234,7 +233,7 @@ def auroc(draws: Sequence[Draw], values: Sequence[Floats]) -> Auroc:
     bad = np.array([value for value, success in seen.values() if not success])
     enough = min(len(good), len(bad)) >= EPISODES
     return {
-        "value": _mann_whitney(good, bad) if enough else None,
+        "value": mann_whitney(good, bad) if enough else None,
         "threshold": SUCCESS,
         "successes": len(good),
         "failures": len(bad),
@@ -242,7 +241,16 @@ def auroc(draws: Sequence[Draw], values: Sequence[Floats]) -> Auroc:
     }
 
 
-def _mann_whitney(good: Floats, bad: Floats) -> float:
+def mann_whitney(good: Floats, bad: Floats) -> float:
+    """Return the share of pairs in which the good one's value is higher, ties counting half.
+
+    Mann–Whitney U divided by the number of pairs, the area under the ROC curve: Hanley & McNeil,
+    Radiology 143 (1982).
+
+    Args:
+        good: Values of one class, at least one.
+        bad: Values of the other, at least one.
+    """
     ordered = np.sort(bad)
     below = np.searchsorted(ordered, good, side="left")
     not_above = np.searchsorted(ordered, good, side="right")

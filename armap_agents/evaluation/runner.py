@@ -30,7 +30,14 @@ from armap_agents.evaluation.results import (
     read_lines,
     read_results,
 )
-from armap_agents.evaluation.selectors import RANDOM, REWARD, SURFACE, UNTRAINED, trivial_rules
+from armap_agents.evaluation.selectors import (
+    RANDOM,
+    RESCORED,
+    REWARD,
+    SURFACE,
+    UNTRAINED,
+    trivial_rules,
+)
 from armap_agents.evaluation.spec import (
     RunSpec,
     configuration,
@@ -39,6 +46,7 @@ from armap_agents.evaluation.spec import (
     planner_of,
     read_spec,
     spec_environment,
+    task_groups,
 )
 from armap_agents.evaluation.summary import BEST_OF_N, Scores, Summary, summarise
 from armap_agents.evaluation.truth import Environments, judged, replayed
@@ -233,8 +241,10 @@ async def rescore(out: Path, name: str, model: RewardModel, *, concurrency: int 
     spec = await asyncio.to_thread(read_spec, out)
     if name in {REWARD, RANDOM, SURFACE, *trivial_rules(spec.environment)}:
         raise ConfigurationError(f"the selector name {name!r} is taken: choose another")
-    selector = name if name in UNTRAINED else f"reward:{name}"
-    listed = await asyncio.to_thread(find_tasks, spec_environment(spec), spec.split, spec.tasks)
+    environment = spec_environment(spec)
+    trivial = {*UNTRAINED, *getattr(environment, "selectors", {})}
+    selector = name if name in trivial else f"{RESCORED}:{name}"
+    listed = await asyncio.to_thread(find_tasks, environment, spec.split, spec.tasks)
     tasks = {task.id: task for task in listed}
     environments = _environments(spec, concurrency)
     async with only_writer(out):
@@ -278,7 +288,7 @@ async def rescore(out: Path, name: str, model: RewardModel, *, concurrency: int 
 
 
 def _write_summary(spec: RunSpec, out: Path) -> Summary:
-    summary = summarise(spec, read_results(out), _read_scores(out))
+    summary = summarise(spec, read_results(out), _read_scores(out), task_groups(spec))
     draft = out / "summary.draft"
     draft.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", "utf-8")
     draft.replace(out / "summary.json")

@@ -3,15 +3,16 @@
 A selector gives each candidate a value and the highest wins; where several share the highest, the
 selector is worth the mean of their true scores, so that no order of the candidates helps it. The
 trivial ones here are what a reward model has to beat. None of them starts an environment or a
-model; selectors that need one (another reward model, a judge prompt, an untrained encoder) keep the
-`RewardModel` protocol and come in through `armap_agents.evaluation.rescore`.
+model; selectors that need one (another reward model, a judge prompt, an untrained encoder, a rule
+of the environment that looks at observations) keep the `RewardModel` protocol and come in through
+`armap_agents.evaluation.rescore`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,8 @@ from armap_agents.trajectory import Status, Trajectory
 Floats = NDArray[np.float64]
 
 REWARD = "reward_model"
+RESCORED = "reward"
+"""``reward:NAME`` is what `rescore` calls the reward model NAME."""
 RANDOM = "random"
 SURFACE = "surface_model"
 UNTRAINED = ("cosine", "judge")
@@ -42,12 +45,20 @@ class Draw:
         seed: Seed of the run.
         instruction: What the candidates were judged against.
         candidates: At least one.
+        group: Tasks of one group are drawn together in intervals, and never fitted on one another;
+            empty for a task by itself.
     """
 
     task: str
     seed: int
     instruction: str
     candidates: tuple[Candidate, ...]
+    group: str = ""
+
+    @property
+    def unit(self) -> str:
+        """What intervals draw: the group, else the task."""
+        return self.group or self.task
 
     @property
     def true_scores(self) -> Floats:
@@ -109,17 +120,27 @@ def trivial_rules(environment: str) -> dict[str, Rule]:
     return _rules | _environment_rules.get(environment, {})
 
 
-def selector_values(environment: str, draws: Sequence[Draw]) -> dict[str, list[Floats]]:
+def selector_values(
+    environment: str, draws: Sequence[Draw], rescored: Mapping[str, list[Floats]] | None = None
+) -> dict[str, list[Floats]]:
     """Return every selector's value of every candidate, one ``(candidates,)`` array per draw.
 
     A planner sees that a rollout failed and would never answer with it: failed candidates have
     value −∞. `random` alone draws among all of them, since it stands for one sampled rollout.
+
+    Args:
+        environment: Registered name.
+        draws: What was chosen from.
+        rescored: Values that came in through `rescore`, by selector; the trivial ones among them
+            are features of the surface model too.
     """
     rules = trivial_rules(environment)
     values: dict[str, list[Floats]] = {RANDOM: [np.zeros(len(d.candidates)) for d in draws]}
     for name, rule in rules.items():
         values[name] = [_apply(rule, draw) for draw in draws]
-    values[SURFACE] = surface_model(rules, draws)
+    values |= rescored or {}
+    features = [name for name in values if name not in (RANDOM, "shortest") and not learned(name)]
+    values[SURFACE] = surface_model([values[name] for name in features], draws)
     if any(candidate.score is not None for draw in draws for candidate in draw.candidates):
         values[REWARD] = [_scores(draw, [c.score for c in draw.candidates]) for draw in draws]
     return values
@@ -143,20 +164,29 @@ def expected_score(values: Floats, true_scores: Floats) -> float:
     return float(true_scores[values == values.max()].mean())
 
 
-def surface_model(rules: dict[str, Rule], draws: Sequence[Draw]) -> list[Floats]:
-    """Return the values of a logistic model of the true score on the rules' values.
+def learned(selector: str) -> bool:
+    """Return whether a selector is a reward model rather than a trivial rule."""
+    return selector == REWARD or selector.startswith(f"{RESCORED}:")
+
+
+def surface_model(rules: Sequence[Sequence[Floats]], draws: Sequence[Draw]) -> list[Floats]:
+    """Return the values of a logistic model of the true score on the trivial rules' values.
 
     The model that values a task's candidates is fitted on the other folds' tasks only (5 folds,
-    tasks in order of first appearance). Unlike the other trivial selectors it learns from true
-    scores, of other tasks.
+    tasks or groups of them in order of first appearance). Unlike the other trivial selectors it
+    learns from true scores, of other tasks.
+
+    Args:
+        rules: Each rule's values, ``(candidates,)`` per draw; `shortest` is `longest` backwards and
+            no new feature.
+        draws: What they value.
     """
-    names = [name for name in rules if name != "shortest"]  # minus `longest`: no new feature
     features = [
-        np.array([[rules[n](draw.instruction, c) for n in names] for c in draw.candidates])
-        for draw in draws
+        np.array([np.where(np.isfinite(rule[k]), rule[k], 0.0) for rule in rules]).T
+        for k in range(len(draws))
     ]
-    tasks = {task: k for k, task in enumerate(dict.fromkeys(draw.task for draw in draws))}
-    fold = [tasks[draw.task] % FOLDS for draw in draws]
+    units = {unit: k for k, unit in enumerate(dict.fromkeys(draw.unit for draw in draws))}
+    fold = [units[draw.unit] % FOLDS for draw in draws]
     values: list[Floats] = [np.zeros(len(draw.candidates)) for draw in draws]
     for held_out in set(fold):
         others = [k for k in range(len(draws)) if fold[k] != held_out]

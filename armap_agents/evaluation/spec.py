@@ -162,6 +162,20 @@ def spec_environment(spec: RunSpec) -> Environment:
     return environment
 
 
+def task_groups(spec: RunSpec) -> dict[str, str]:
+    """Return the group of each of the spec's tasks, where the environment groups its tasks.
+
+    Raises:
+        ConfigurationError: The environment cannot be made, or lacks one of the tasks.
+    """
+    environment = spec_environment(spec)
+    group = getattr(environment, "group", None)
+    if group is None:
+        return {}
+    tasks = find_tasks(environment, spec.split, spec.tasks)
+    return {task.id: str(group(task)) for task in tasks}
+
+
 def configuration(
     spec: RunSpec, tasks: Sequence[Task], identity: Mapping[str, JSON]
 ) -> dict[str, JSON]:

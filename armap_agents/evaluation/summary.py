@@ -20,7 +20,7 @@ from armap_agents.evaluation.intervals import Interval, bootstrap_ratio, ratio, 
 from armap_agents.evaluation.quality import CandidateQuality, candidate_quality
 from armap_agents.evaluation.results import Candidate, Key, Result, read_results
 from armap_agents.evaluation.selectors import Draw, Floats, selector_values
-from armap_agents.evaluation.spec import RunSpec, planner_of, read_spec
+from armap_agents.evaluation.spec import RunSpec, planner_of, read_spec, task_groups
 from armap_agents.trajectory import Status
 from armap_agents.usage import Usage
 
@@ -97,7 +97,10 @@ Scores = Mapping[Key, Sequence[float | None]]
 
 
 def summarise(
-    spec: RunSpec, results: Mapping[Key, Result], rescored: Mapping[str, Scores] | None = None
+    spec: RunSpec,
+    results: Mapping[Key, Result],
+    rescored: Mapping[str, Scores] | None = None,
+    groups: Mapping[str, str] | None = None,
 ) -> Summary:
     """Return the summary of what is finished.
 
@@ -106,12 +109,13 @@ def summarise(
         results: By key; those of tasks, planners and seeds outside `spec` are ignored.
         rescored: Further selectors' values by selector name and run; a selector that does not
             cover every run is left out.
+        groups: Group of a task that is not drawn by itself, see `spec.task_groups`.
     """
     runs = _runs(spec, results)
-    summary = _overview(spec, spec.policy_model, runs)
+    summary = _overview(spec, spec.policy_model, runs, groups or {})
     for label, own in runs.items():
         if planner_of(label) == BEST_OF_N:
-            quality = _quality(spec.environment, own, rescored or {})
+            quality = _quality(spec.environment, own, rescored or {}, groups or {})
             summary["planners"][label] = BestOfNSummary(**summary["planners"][label], **quality)
     return summary
 
@@ -152,7 +156,8 @@ def compare(folders: Sequence[Path]) -> Summary:
         for label, own in found.items():
             runs[f"{name}: {label}" if len(folders) > 1 else label] = own
     policies = dict.fromkeys(spec.policy_model for spec in specs if spec.policy_model)
-    return _overview(specs[0], ", ".join(policies) or None, runs)
+    groups = task_groups(specs[0])
+    return _overview(specs[0], ", ".join(policies) or None, runs, groups)
 
 
 def _runs(spec: RunSpec, results: Mapping[Key, Result]) -> dict[str, list[Result]]:
@@ -165,7 +170,12 @@ def _runs(spec: RunSpec, results: Mapping[Key, Result]) -> dict[str, list[Result
     return {label: own for label, own in runs.items() if own}
 
 
-def _overview(spec: RunSpec, policy: str | None, runs: Mapping[str, Sequence[Result]]) -> Summary:
+def _overview(
+    spec: RunSpec,
+    policy: str | None,
+    runs: Mapping[str, Sequence[Result]],
+    groups: Mapping[str, str],
+) -> Summary:
     scores = {
         label: {(run.task, run.seed): planner_score(run) for run in own}
         for label, own in runs.items()
@@ -175,8 +185,8 @@ def _overview(spec: RunSpec, policy: str | None, runs: Mapping[str, Sequence[Res
         "split": spec.split,
         "policy": policy,
         "seeds": list(spec.seeds),
-        "planners": {label: _planner(own) for label, own in runs.items()},
-        "comparisons": [_difference(b, a, scores) for a, b in combinations(scores, 2)],
+        "planners": {label: _planner(own, groups) for label, own in runs.items()},
+        "comparisons": [_difference(b, a, scores, groups) for a, b in combinations(scores, 2)],
     }
 
 
@@ -189,14 +199,14 @@ def planner_score(run: Result) -> float:
     return run.true_score
 
 
-def _planner(runs: Sequence[Result]) -> PlannerSummary:
+def _planner(runs: Sequence[Result], groups: Mapping[str, str]) -> PlannerSummary:
     scores = [planner_score(run) for run in runs]
     tasks = [run.task for run in runs]
-    one_seed = len({run.seed for run in runs}) == 1
-    if one_seed and set(scores) <= {0.0, 1.0}:
+    units = [groups.get(task, task) for task in tasks]
+    if len(set(units)) == len(runs) and set(scores) <= {0.0, 1.0}:
         interval, name = wilson(int(sum(scores)), len(scores)), "wilson"
     else:
-        interval = bootstrap_ratio(sums_by(tasks, scores), sums_by(tasks, np.ones(len(runs))))
+        interval = bootstrap_ratio(sums_by(units, scores), sums_by(units, np.ones(len(runs))))
         name = "bootstrap"
     usage = sum((run.usage for run in runs), Usage())
     tokens = usage.prompt_tokens + usage.completion_tokens
@@ -226,13 +236,21 @@ def _planner(runs: Sequence[Result]) -> PlannerSummary:
 
 
 def _quality(
-    environment: str, runs: Sequence[Result], rescored: Mapping[str, Scores]
+    environment: str,
+    runs: Sequence[Result],
+    rescored: Mapping[str, Scores],
+    groups: Mapping[str, str],
 ) -> CandidateQuality:
-    draws = [Draw(run.task, run.seed, run.instruction, _candidates(run)) for run in runs]
-    values = selector_values(environment, draws)
-    for name, scores in rescored.items():
-        if all(run.key in scores or run.error is not None for run in runs):
-            values[name] = [_rescored(run, scores) for run in runs]
+    draws = [
+        Draw(run.task, run.seed, run.instruction, _candidates(run), groups.get(run.task, ""))
+        for run in runs
+    ]
+    found = {
+        name: [_rescored(run, scores) for run in runs]
+        for name, scores in rescored.items()
+        if all(run.key in scores or run.error is not None for run in runs)
+    }
+    values = selector_values(environment, draws, found)
     return candidate_quality(draws, [planner_score(run) for run in runs], values)
 
 
@@ -248,12 +266,15 @@ def _rescored(run: Result, scores: Scores) -> Floats:
 
 
 def _difference(
-    a: str, b: str, scores: Mapping[str, Mapping[tuple[str, int], float]]
+    a: str,
+    b: str,
+    scores: Mapping[str, Mapping[tuple[str, int], float]],
+    groups: Mapping[str, str],
 ) -> Comparison:
     both = [key for key in scores[a] if key in scores[b]]
-    tasks = [task for task, _ in both]
-    differences = sums_by(tasks, [scores[a][key] - scores[b][key] for key in both])
-    runs = sums_by(tasks, np.ones(len(both)))
+    units = [groups.get(task, task) for task, _ in both]
+    differences = sums_by(units, [scores[a][key] - scores[b][key] for key in both])
+    runs = sums_by(units, np.ones(len(both)))
     return {
         "planners": (a, b),
         "difference": ratio(differences, runs) or 0.0,

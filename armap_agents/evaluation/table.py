@@ -12,7 +12,7 @@ from rich.text import Text
 from armap_agents.errors import ConfigurationError
 from armap_agents.evaluation.intervals import Interval
 from armap_agents.evaluation.quality import CandidateQuality
-from armap_agents.evaluation.selectors import REWARD
+from armap_agents.evaluation.selectors import RESCORED, REWARD
 from armap_agents.evaluation.summary import Comparison, PlannerSummary, Summary
 
 FEW = 3
@@ -22,6 +22,7 @@ SELECTOR_NAMES = {
     REWARD: "reward model",
     "says_24": 'string check "= 24"',
     "surface_model": "logistic model, other tasks",
+    "search_rank": "lowest search rank",
     "word_overlap": "word overlap with the task",
     "ended": "ended normally",
     "cosine": "untrained similarity",
@@ -31,7 +32,8 @@ SELECTOR_NAMES = {
 
 def selector_name(name: str) -> str:
     """Return a selector's name as people say it."""
-    return SELECTOR_NAMES.get(name, name)
+    kind, _, own = name.partition(":")
+    return f"reward model {own}" if kind == RESCORED and own else SELECTOR_NAMES.get(name, name)
 
 
 def best_of_n(summary: Summary) -> tuple[str, CandidateQuality] | None:
@@ -228,16 +230,16 @@ def _about_candidates(label: str, quality: CandidateQuality) -> Iterator[str]:
     else:
         gained = percent(quality["gap_closed"], quality["gap_closed_ci95"])
         yield f"{label} gets {gained} of the gain that picking can give."
-    claim = quality["claim"]
-    if claim is None or claim["difference"] is None:
-        return
-    rival = selector_name(claim["best_trivial"])
-    points = "" if claim["ci95"] is None else f" ({_points(claim['ci95'])})"
-    verdict = "beats" if claim["holds"] else "is not shown to beat"
-    yield (
-        f"The reward model {verdict} the best simple rule ({rival}): "
-        f"{100 * claim['difference']:+.1f} points of that share{points}."
-    )
+    for reward, claim in quality["claims"].items():
+        if claim["difference"] is None:
+            continue
+        rival = selector_name(claim["best_trivial"])
+        points = "" if claim["ci95"] is None else f" ({_points(claim['ci95'])})"
+        verdict = "beats" if claim["holds"] else "is not shown to beat"
+        yield (
+            f"The {selector_name(reward)} {verdict} the best simple rule ({rival}): "
+            f"{100 * claim['difference']:+.1f} points of that share{points}."
+        )
 
 
 def percent(value: float | None, interval: Interval | None = None) -> str:

@@ -10,18 +10,19 @@ goal, so what the agent sees then is made of its own doings.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from armap_agents.environment import Guide, StepResult
 from armap_agents.errors import ConfigurationError, EnvironmentFailure
 from armap_agents.tools.webshop.guide import guide
 from armap_agents.tools.webshop.pages import Page
+from armap_agents.tools.webshop.rank import search_rank
 from armap_agents.tools.webshop.session import ObservationMode, Place, View, observation
 from armap_agents.tools.webshop.state import State
-from armap_agents.trajectory import Observation, Task
+from armap_agents.trajectory import Observation, Task, Trajectory
 
 if TYPE_CHECKING:
     from armap_agents.tools.webshop.goals import Kind
@@ -73,6 +74,7 @@ class WebShop:
 
     name = "webshop"
     restorable = True
+    selectors: ClassVar[Mapping[str, Callable[[Trajectory], float]]] = {"search_rank": search_rank}
 
     def __init__(
         self,
@@ -156,6 +158,10 @@ class WebShop:
         for action in done:
             await self.step(action)
         return self._seen
+
+    def group(self, task: Task) -> str:
+        """The product asked for: goals of one product are no independent evidence."""
+        return self._shown.product(task.id)
 
     def true_score(self) -> float:
         """The official reward of the purchase, 0.0 where nothing was bought; may ask a server."""

@@ -38,6 +38,10 @@ class Shown(Protocol):
         """List a split's tasks; the id is the goal's index in the official order."""
         ...
 
+    def product(self, task_id: str) -> str:
+        """Return which product a task asks for, for evaluation alone; else the task's id."""
+        ...
+
     def start(self, task_id: str) -> State:
         """Return where a task's session begins."""
         ...
@@ -110,6 +114,10 @@ class Engine:
     def tasks(self, split: str) -> list[Task]:
         """List a split's tasks, with their instructions unless there are very many."""
         return list(_tasks(self.shop, split))
+
+    def product(self, task_id: str) -> str:
+        """Return the ASIN of the task's goal."""
+        return self.shop.goal(task_id).asin
 
     def start(self, task_id: str) -> State:
         """Return where the session begins that is called as the task is."""
