@@ -47,16 +47,16 @@ from armap_agents.cli.train import train_with_progress
 from armap_agents.errors import ArmapError, ConfigurationError
 from armap_agents.evaluation.selectors import fit_logistic
 from armap_agents.reward import load_reward
-from armap_agents.reward.scorer import TrainedReward
+from armap_agents.reward.loaded import LoadedReward
 from armap_agents.tools.game24 import Game24, legal_steps
 from armap_agents.tools.game24.arithmetic import TARGET, Numbers, numbers_left
 from armap_agents.tools.game24.environment import play
 from armap_agents.tools.game24.solver import solvable
-from armap_agents.training.game24 import Game24Domain
+from armap_agents.training.config import TrainConfig
+from armap_agents.training.domains.game24 import Game24Domain
 from armap_agents.training.generate import GenerateConfig, generate_data
 from armap_agents.training.identity import write_whole
 from armap_agents.training.records import Dataset, load_dataset
-from armap_agents.training.train import TrainConfig
 from armap_agents.trajectory import Task, Trajectory
 
 Score = Callable[[list[Trajectory]], list[float]]
@@ -280,7 +280,7 @@ def measure(score: Score, split: str, count: int, seen: set[Numbers]) -> dict[st
     return figures
 
 
-def value_auroc(model: TrainedReward, split: str, count: int) -> dict[str, float]:
+def value_auroc(model: LoadedReward, split: str, count: int) -> dict[str, float]:
     """Return how well prefix values tell solvable states from dead ones, within and over depths."""
     figures: dict[str, float] = {}
     everything: tuple[list[float], list[float]] = ([], [])
@@ -347,20 +347,18 @@ def run_one(out: Path, seed: int, fraction: float, options: Options) -> dict[str
 
 def train_and_measure(folder: Path, seed: int, fraction: float, options: Options) -> dict[str, Any]:
     """Generate, train and measure once; an interrupted run goes on."""
-    trajectories = max(1, round(options.trajectories * fraction))
-    config = GenerateConfig(trajectories=trajectories, seed=seed)
+    config = GenerateConfig(pairs=max(1, round(options.data * fraction)), seed=seed)
     began, cpu = time.monotonic(), time.process_time()
     asyncio.run(generate_data(Game24Domain(), Game24, folder / "data", config))
     generated = {"seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - cpu}
-    settings = TrainConfig(backbone=options.backbone, cpu_minutes=options.minutes, seed=seed)
-    train_with_progress(folder / "data", folder / "reward", settings, threads=1)
+    settings = TrainConfig(weights=options.weights, cpu_minutes=options.minutes, seed=seed)
+    train_with_progress([folder / "data"], folder / "reward", settings, threads=1)
     data = load_dataset(folder / "data")
     model = load_reward(folder / "reward")
     return {
         "options": asdict(options),
         "seed": seed,
         "fraction": fraction,
-        "trajectories": trajectories,
         "pairs": len(data.pairs),
         "generation": generated,
         "training": json.loads((folder / "reward" / "training.json").read_text("utf-8")),
@@ -376,9 +374,9 @@ def train_and_measure(folder: Path, seed: int, fraction: float, options: Options
 class Options:
     """What every run of the benchmark shares."""
 
-    backbone: str = "all-minilm-l6-v2"
+    weights: str = "all-minilm-l6-v2"
     minutes: float = 6.0
-    trajectories: int = 20_000
+    data: int = 36_000
     split: str = "test"
     pairs: int = 2000
 
@@ -410,15 +408,13 @@ def main(
     seeds: Annotated[str, typer.Option(help="Separated by commas.")] = "0,1,2",
     fractions: Annotated[str, typer.Option(help="Of the data, for the curve.")] = "1,0.2,0.04",
     minutes: Annotated[float, typer.Option(help="Training budget, of CPU time.")] = Options.minutes,
-    trajectories: Annotated[
-        int, typer.Option(help="Episodes at fraction 1.")
-    ] = Options.trajectories,
+    data: Annotated[int, typer.Option(help="Training pairs at fraction 1.")] = Options.data,
     split: Annotated[str, typer.Option(help="test, or dev to choose constants.")] = Options.split,
     pairs: Annotated[int, typer.Option(help="Evaluation pairs a depth, at least.")] = Options.pairs,
-    backbone: Annotated[str, typer.Option(help="Pulled model or folder.")] = Options.backbone,
+    weights: Annotated[str, typer.Option(help="Pulled model or folder.")] = Options.weights,
 ) -> None:
     """Measure what a reward model trained on self-made data has learned."""
-    options = Options(backbone, minutes, trajectories, split, pairs)
+    options = Options(weights, minutes, data, split, pairs)
     trivial = {name: measure(score, split, pairs, set()) for name, score in baselines().items()}
     distinct = distinct_pairs(split, pairs)
     rows = list(trivial.items())

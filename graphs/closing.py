@@ -121,7 +121,7 @@ async def _candidate(
         edit = EDITED
         trajectory = journal.load(found["trajectory"])
         rewards = await evaluate(
-            await open_reward(context),
+            await open_reward(context, trajectory.task.environment),
             context.objective,
             0.0,
             {name: trajectory},

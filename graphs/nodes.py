@@ -87,8 +87,13 @@ async def open_policy(context: PlannerContext) -> Policy:
     return await resources.get(("policy", config), open_)
 
 
-async def open_reward(context: PlannerContext) -> RewardModel:
+async def open_reward(context: PlannerContext, environment: str | None = None) -> RewardModel:
     """Return the event loop's reward model for this context.
+
+    Args:
+        context: Names it.
+        environment: Whose scale and calibration it shall have, where it serves several; not needed
+            for scores and values alone.
 
     Raises:
         ConfigurationError: The context names none, or there is none under that name.
@@ -96,8 +101,8 @@ async def open_reward(context: PlannerContext) -> RewardModel:
     name = context.reward
     if not name:
         raise ConfigurationError(
-            "no reward model: put `reward` into the context (a folder that `armap train` wrote, or "
-            "a registered name), or set ARMAP_REWARD"
+            "no reward model: put `reward` into the context (a folder that `armap train` wrote, a "
+            "server's address, or a registered name), or set ARMAP_REWARD"
         )
 
     async def open_() -> RewardModel:
@@ -109,7 +114,12 @@ async def open_reward(context: PlannerContext) -> RewardModel:
         if closer is not None:
             await closer()
 
-    return await current().get(("reward", name), open_, close)
+    model = await current().get(("reward", name), open_, close)
+    of = getattr(model, "of", None)
+    if environment is None or of is None:
+        return model
+    bound: RewardModel = of(environment)
+    return bound
 
 
 async def begin(
@@ -197,7 +207,7 @@ async def score(state: PlannerState, runtime: Runtime[PlannerContext]) -> dict[s
     journal = await open_journal(state["run"])
     finished = [c for c in state["candidates"] if c["trajectory"]["status"] != Status.FAILED]
     trajectories = [journal.load(c["trajectory"]) for c in finished]
-    model = await open_reward(context)
+    model = await open_reward(context, state["task"]["environment"])
     scores = await scored(model, trajectories, journal, runtime.stream_writer)
     values = objectives(scores, trajectories, context.objective, model)
     return {

@@ -133,8 +133,9 @@ async def score(state: ReflexionState, runtime: Runtime[PlannerContext]) -> dict
     *earlier, attempt = state["attempts"]
     stopped, event_id = None, f"attempt/{attempt['index']}"
     if attempt["status"] != Status.FAILED:
-        model, started = await open_reward(context), time.monotonic()
         trajectory = journal.load(_trajectory(attempt, journal))
+        model = await open_reward(context, trajectory.task.environment)
+        started = time.monotonic()
         [value] = await scored(model, [trajectory], journal, runtime.stream_writer)
         [objective] = objectives([value], [trajectory], context.objective, model)
         cost = Usage(scored=1, seconds=round(time.monotonic() - started, 4))

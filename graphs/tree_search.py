@@ -267,7 +267,7 @@ class TreeSearch:
     async def score(self, state: SearchState, runtime: Runtime[PlannerContext]) -> dict[str, Any]:
         """Ask the reward model once for everything that this iteration brought."""
         context, task = self.read(runtime), Task.from_dict(state["task"])
-        model = await open_reward(context)
+        model = await open_reward(context, task.environment)
         journal = await self.under_way(state["run"], state["iteration"], task, context)
         weight = weight_of_values(model, context.value_weight)
         finished, prefixes = {}, {}

@@ -1,8 +1,9 @@
 """The scorer: a trained reward model that maps trajectories to numbers.
 
-`render` writes trajectories as text, `model` is the network, `scorer` serves it in batches,
-`objectives` bends scores by penalties (`register_penalty` adds yours). This package imports no
-torch until a model is loaded.
+`render` writes trajectories, `backbones` turn them into vectors, `model` is the network, `scorer`
+serves it in-process, `client` asks a server, `calibration` says what scores mean, `objectives`
+bends scores by penalties (`register_penalty` adds yours). This package imports no torch until a
+model is loaded.
 """
 
 from __future__ import annotations
@@ -10,33 +11,36 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from armap_agents.errors import ConfigurationError
+from armap_agents.reward.loaded import LoadedReward
 from armap_agents.reward.objectives import register_penalty
 
-if TYPE_CHECKING:
-    from armap_agents.reward.scorer import TrainedReward
-
-__all__ = ["load_reward", "register_penalty"]
+__all__ = ["LoadedReward", "load_reward", "register_penalty"]
 
 
-def load_reward(path: str | Path) -> TrainedReward:
+def load_reward(source: str | Path) -> LoadedReward:
     """Load a trained reward model.
 
     Args:
-        path: The folder that `armap train` wrote.
+        source: The folder that `armap train` wrote, or the address of a server: `armap serve
+            reward`'s, or that of a vLLM server that serves what `armap reward export` wrote.
 
     Raises:
-        ConfigurationError: torch is not installed, or the folder is missing, damaged or not a
-            reward model.
+        ConfigurationError: The folder is missing, damaged or not a reward model, or torch is not
+            installed.
+        ArmapError: No server answers there, or it serves no reward model.
     """
+    if str(source).startswith(("http://", "https://")):
+        from armap_agents.reward.client import open_client
+
+        return open_client(str(source))
     if find_spec("torch") is None:
         raise ConfigurationError(
             "trained reward models need torch: install it with `pip install 'armap-agents[reward]'`"
         )
     # Idle OpenMP threads that spin steal the cores from the policy server beside us.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from armap_agents.reward.scorer import load
+    from armap_agents.reward.scorer import TrainedReward
 
-    return load(path)
+    return TrainedReward(Path(source).expanduser())

@@ -1,37 +1,58 @@
 """A trained reward model, serving in-process.
 
-Texts are scored in batches of similar length on a thread of their own, so that the event loop never
-waits for arithmetic. Equal texts are scored once and remembered under their hash.
+All arithmetic happens on one thread of its own, so that the event loop never waits for it; what
+several callers ask for while the thread is busy becomes one batch. A trajectory's parts are encoded
+once and their vectors remembered, so that a prefix extended by one step, an equal step of another
+trajectory and the value of a scored prefix cost next to nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import OrderedDict
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections import OrderedDict, deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from armap_agents.errors import ConfigurationError
-from armap_agents.reward.model import SETTINGS, load_network, pad
-from armap_agents.reward.render import Rendering, render
+from armap_agents.errors import ArmapError
+from armap_agents.reward.backbones import Part
+from armap_agents.reward.backbones.pretrained import ADAPTER
+from armap_agents.reward.loaded import LoadedReward
+from armap_agents.reward.model import load_network
+from armap_agents.reward.render import render
+from armap_agents.reward.settings import SETTINGS
 from armap_agents.trajectory import Trajectory
 
-BATCH_TOKENS = 4096
-"""Tokens in a batch, padding included."""
+REMEMBERED_BYTES = 256 * 2**20
+"""Of part vectors; some 150,000 steps under the default backbone."""
 
-REMEMBERED = 200_000
-"""Texts whose outputs are kept; some 40 MB."""
+CPU_POSITIONS = 1024
+"""Padded positions encoded at once without a GPU: more no longer fit the processor's caches."""
+
+SLICE = 256
+"""Trajectories that are taken up at once: bounds memory, and is plenty to batch."""
 
 Output = tuple[float, float]
 """Score and value logit."""
 
+Vector = NDArray[np.float32]
 
-class TrainedReward:
-    """Scores trajectories with a model folder; keeps the `RewardModel` protocol.
+
+@dataclass(eq=False)
+class _Request:
+    trajectories: list[Trajectory]
+    outputs: Future[list[Output]] = field(default_factory=Future)
+
+
+class TrainedReward(LoadedReward):
+    """Scores trajectories with a model folder.
 
     Args:
         folder: What `armap train` wrote.
@@ -41,132 +62,172 @@ class TrainedReward:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._network, self._tokenizer, self.settings = load_network(folder)
+        self._network, settings = load_network(folder)
+        super().__init__(settings)
+        if self._network.heads.weight.device.type == "cpu":
+            self._network.batch_positions = CPU_POSITIONS
         # Now, not when asked: the folder may be trained again while this model serves.
         self._fingerprint = _digest(folder)
-        self._memory: OrderedDict[bytes, Output] = OrderedDict()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="armap-scorer")
-        if self.settings.calibration:
-            # An optional member of the protocol: a model without calibration must not have it.
-            self.probability = self._probability
+        self._memory = _Memory(REMEMBERED_BYTES)
+        self._waiting: deque[_Request] = deque()
+        self._thread = ThreadPoolExecutor(1, "armap-scorer", _use_own_cores)
 
     @property
     def fingerprint(self) -> str:
-        """Digest of settings and weights."""
+        """Digest of settings and weights: scores under one fingerprint are comparable."""
         return self._fingerprint
-
-    @property
-    def mean(self) -> float:
-        """Mean score μ of held-out finished training trajectories."""
-        return self._normalisation["mean"]
-
-    @property
-    def std(self) -> float:
-        """Standard deviation σ of the same scores."""
-        return self._normalisation["std"]
-
-    @property
-    def _normalisation(self) -> dict[str, float]:
-        known = self.settings.normalisation
-        return next(iter(known.values())) if known else {"mean": 0.0, "std": 1.0}
-
-    def _probability(self, scores: Sequence[float]) -> list[float]:
-        """Return the calibrated chance of success at each score of a finished trajectory."""
-        platt = next(iter(self.settings.calibration.values()))
-        logits = [platt["slope"] * score + platt["intercept"] for score in scores]
-        chances: list[float] = torch.sigmoid(torch.tensor(logits, dtype=torch.float64)).tolist()
-        return chances
 
     async def ascore(self, trajectories: Sequence[Trajectory]) -> list[float]:
         """Score a batch of any size, in order; higher is better, the scale is the model's own."""
-        return [score for score, _ in await self._aoutputs(trajectories)]
+        outputs: list[Output] = await asyncio.wrap_future(self._ask(trajectories))
+        return _scores(outputs)
 
     async def avalue(self, prefixes: Sequence[Trajectory]) -> list[float]:
         """Return each prefix's chance, 0 to 1, that a random continuation succeeds."""
-        return _probabilities(await self._aoutputs(prefixes))
+        outputs: list[Output] = await asyncio.wrap_future(self._ask(prefixes))
+        return _values(outputs)
 
     def score(self, trajectories: Sequence[Trajectory]) -> list[float]:
         """Score and wait; for scripts, never inside an event loop."""
-        return [score for score, _ in self._thread.submit(self._outputs, trajectories).result()]
+        return _scores(self._ask(trajectories).result())
 
     def value(self, prefixes: Sequence[Trajectory]) -> list[float]:
         """Return what `avalue` returns and wait; for scripts, never inside an event loop."""
-        return _probabilities(self._thread.submit(self._outputs, prefixes).result())
+        return _values(self._ask(prefixes).result())
 
     async def aclose(self) -> None:
         """Stop the thread; scoring afterwards is an error."""
         await asyncio.to_thread(self._thread.shutdown)
 
-    async def _aoutputs(self, trajectories: Sequence[Trajectory]) -> list[Output]:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._outputs, list(trajectories))
+    def _ask(self, trajectories: Sequence[Trajectory]) -> Future[list[Output]]:
+        request = _Request(list(trajectories))
+        self._waiting.append(request)
+        try:
+            self._thread.submit(self._answer_waiting)
+        except RuntimeError:
+            self._waiting.remove(request)
+            raise ArmapError("this reward model is closed: load it again") from None
+        return request.outputs
+
+    def _answer_waiting(self) -> None:
+        """Answer everybody who waits in one batch; who went away meanwhile costs nothing."""
+        taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        taken = [request for request in taken if request.outputs.set_running_or_notify_cancel()]
+        try:
+            outputs = iter(self._outputs([t for request in taken for t in request.trajectories]))
+        except Exception:  # one of them is to blame: it alone shall hear of it
+            for request in taken:
+                self._answer(request)
+            return
+        for request in taken:
+            request.outputs.set_result([next(outputs) for _ in request.trajectories])
+
+    def _answer(self, request: _Request) -> None:
+        try:
+            request.outputs.set_result(self._outputs(request.trajectories))
+        except Exception as error:
+            request.outputs.set_exception(error)
 
     def _outputs(self, trajectories: Sequence[Trajectory]) -> list[Output]:
-        texts = [self._text(trajectory) for trajectory in trajectories]
-        keys = [hashlib.sha256(text.encode()).digest() for text in texts]
-        known: dict[bytes, Output] = {}
-        fresh: dict[bytes, str] = {}
-        for key, text in zip(keys, texts, strict=True):
-            if key in self._memory:
-                self._memory.move_to_end(key)
-                known[key] = self._memory[key]
-            else:
-                fresh[key] = text
-        known.update(zip(fresh, self._run(list(fresh.values())), strict=True))
-        for key in fresh:
-            self._memory[key] = known[key]
-        while len(self._memory) > REMEMBERED:
-            self._memory.popitem(last=False)
-        return [known[key] for key in keys]
-
-    def _text(self, trajectory: Trajectory) -> str:
-        return render(
-            trajectory, self.settings.renderings.get(trajectory.task.environment, Rendering())
-        )
-
-    def _run(self, texts: list[str]) -> list[Output]:
-        if not texts:
-            return []
-        rows: list[list[int]] = self._tokenizer(
-            texts, truncation=True, max_length=self.settings.max_tokens
-        )["input_ids"]
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-        outputs: list[Output] = [(0.0, 0.0)] * len(rows)
+        outputs: list[Output] = []
         with torch.inference_mode():
-            for batch in _batches(order, rows):
-                ids, mask = pad([rows[i] for i in batch], self._tokenizer.pad_token_id)
-                for i, (score, logit) in zip(batch, self._network(ids, mask).tolist(), strict=True):
-                    outputs[i] = (score, logit)
+            for start in range(0, len(trajectories), SLICE):
+                outputs += self._slice(trajectories[start : start + SLICE])
         return outputs
 
+    def _slice(self, trajectories: Sequence[Trajectory]) -> list[Output]:
+        items = [self._parts(trajectory) for trajectory in trajectories]
+        names = [b"".join(part.key for part in item) for item in items]
+        distinct = dict(zip(names, items, strict=True))
+        try:
+            vectors = self._vectors([part for item in distinct.values() for part in item])
+        except Exception:
+            for trajectory, item in zip(trajectories, items, strict=True):
+                _check_images(trajectory, item)
+            raise
+        stacked = np.stack([vectors[part.key] for item in distinct.values() for part in item])
+        outputs = self._network.outputs(
+            torch.from_numpy(stacked).to(self._network.heads.weight.device),
+            [len(item) for item in distinct.values()],
+        )
+        known = {
+            name: (score, logit)
+            for name, (score, logit) in zip(distinct, outputs.tolist(), strict=True)
+        }
+        return [known[name] for name in names]
 
-def _probabilities(outputs: Sequence[Output]) -> list[float]:
+    def _parts(self, trajectory: Trajectory) -> list[Part]:
+        rendering = self.settings.of(trajectory.task.environment).rendering
+        return self._network.backbone.parts(render(trajectory, rendering))
+
+    def _vectors(self, parts: Sequence[Part]) -> Mapping[bytes, Vector]:
+        """Return the vector of each part by its key, remembered or fresh."""
+        wanted = {part.key: part for part in parts}
+        vectors = {key: self._memory.get(key) for key in wanted}
+        missing = [part for key, part in wanted.items() if vectors[key] is None]
+        found = {key: vector for key, vector in vectors.items() if vector is not None}
+        if missing:
+            fresh = self._network.encode(missing).cpu().numpy()
+            for part, vector in zip(missing, fresh, strict=True):
+                found[part.key] = vector.copy()  # a view would keep the whole batch alive
+                self._memory.put(part.key, found[part.key])
+        return found
+
+
+class _Memory:
+    """The vectors that were used last, up to a number of bytes."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._bytes = 0
+        self._vectors: OrderedDict[bytes, Vector] = OrderedDict()
+
+    def get(self, key: bytes) -> Vector | None:
+        vector = self._vectors.get(key)
+        if vector is not None:
+            self._vectors.move_to_end(key)
+        return vector
+
+    def put(self, key: bytes, vector: Vector) -> None:
+        self._vectors[key] = vector
+        self._bytes += vector.nbytes
+        while self._bytes > self._budget:
+            self._bytes -= self._vectors.popitem(last=False)[1].nbytes
+
+
+def _scores(outputs: Sequence[Output]) -> list[float]:
+    return [score for score, _ in outputs]
+
+
+def _values(outputs: Sequence[Output]) -> list[float]:
     """Return σ(value logit) of each output."""
     values: list[float] = torch.sigmoid(torch.tensor([logit for _, logit in outputs])).tolist()
     return values
 
 
-def _batches(order: Sequence[int], rows: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Cut rows, sorted by length, into batches of at most `BATCH_TOKENS` tokens."""
-    batches: list[list[int]] = [[]]
-    for i in order:
-        if batches[-1] and (len(batches[-1]) + 1) * len(rows[i]) > BATCH_TOKENS:
-            batches.append([])
-        batches[-1].append(i)
-    return batches
+def _use_own_cores() -> None:
+    """Keep torch to the cores that this process may use, however many the machine has."""
+    torch.set_num_threads(min(torch.get_num_threads(), len(os.sched_getaffinity(0))))
+
+
+def _check_images(trajectory: Trajectory, parts: Sequence[Part]) -> None:
+    """Raise an error that names the trajectory if one of its screenshots is none."""
+    images = [image for part in parts for image in part.images]
+    if images:
+        from armap_agents.reward.backbones.vision import open_picture
+    for image in images:
+        try:
+            open_picture(image)
+        except ArmapError as error:
+            raise ArmapError(
+                f"trajectory {trajectory.id} (task {trajectory.task.id}): {error}"
+            ) from None
 
 
 def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.name == SETTINGS or path.suffix == ".safetensors":
-            digest.update(path.read_bytes())
+    weights = [*folder.glob("*.safetensors"), *(folder / ADAPTER).glob("*.safetensors")]
+    for path in (folder / SETTINGS, *sorted(weights)):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def load(path: str | Path) -> TrainedReward:
-    """Load a model folder; see `armap_agents.reward.load_reward`."""
-    folder = Path(path).expanduser()
-    if "://" in str(path):
-        raise ConfigurationError(f"{path} is an address: give the folder of a trained reward model")
-    return TrainedReward(folder)

@@ -11,7 +11,7 @@ from armap_agents.graphs import best_of_n
 from armap_agents.testing import scripted_policy
 from armap_agents.tools.game24 import Game24
 from armap_agents.tools.game24.environment import puzzle_task
-from armap_agents.training.game24 import Game24Domain
+from armap_agents.training.domains.game24 import Game24Domain
 from armap_agents.training.generate import GenerateConfig, generate_data
 
 GOAL = "SENTINEL-GOAL-5b1f"
@@ -78,9 +78,9 @@ async def test_planners_run_unchanged_whatever_the_true_scores_are(tmp_path: Pat
 
 @pytest.mark.parametrize("environment", [Guarded, Raising])
 async def test_training_data_knows_no_true_score(tmp_path: Path, environment: type) -> None:
-    config = GenerateConfig(trajectories=60, continuations=64)
+    config = GenerateConfig(pairs=100, continuations=64)
     await generate_data(Game24Domain(), environment, tmp_path, config)
-    everything = "".join(path.read_text("utf-8") for path in tmp_path.iterdir())
+    everything = "".join(path.read_text("utf-8") for path in tmp_path.iterdir() if path.is_file())
     assert "pairs" in everything
     assert GOAL not in everything
     assert str(SCORE) not in everything

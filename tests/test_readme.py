@@ -61,8 +61,8 @@ async def test_the_python_example_prints_a_scored_answer(tmp_path: Path) -> None
     backbone = save_tiny_backbone(tmp_path / "backbone")
     data, reward = tmp_path / "runs" / "demo" / "data", tmp_path / "runs" / "demo" / "reward"
     for command in (
-        ["generate", "game24", "--out", str(data), "--trajectories", "200"],
-        ["train", str(data), "--out", str(reward), "--backbone", str(backbone), "--steps", "5"],
+        ["generate", "game24", "--out", str(data), "--pairs", "300"],
+        ["train", str(data), "--out", str(reward), "--weights", str(backbone), "--steps", "5"],
     ):
         subprocess.run([ARMAP, *command], check=True, capture_output=True)
     (code,) = blocks("python")

@@ -1,4 +1,4 @@
-"""Rendering and serving: nothing leaks, nothing depends on the batch, bad folders say so."""
+"""Serving in-process: batches, what is remembered, several environments, folders that are bad."""
 
 from __future__ import annotations
 
@@ -7,109 +7,51 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from tiny_backbone import save_tiny_backbone
+from tiny_reward import save_random_reward
 
-from armap_agents.errors import ConfigurationError
+from armap_agents import resources
+from armap_agents.errors import ArmapError, ConfigurationError
 from armap_agents.reward import load_reward
-from armap_agents.reward.render import Rendering, render
+from armap_agents.reward.calibration import Calibration
+from armap_agents.reward.loaded import BoundReward
+from armap_agents.reward.render import Rendering
+from armap_agents.reward.settings import EnvironmentSettings
 from armap_agents.reward_model import RewardModel
 from armap_agents.tools.game24.environment import play, puzzle_task
-from armap_agents.trajectory import Observation, Status, Step, Task, Trajectory
+from armap_agents.trajectory import Image, Observation, Step, Task, Trajectory
 
 GAME = play(puzzle_task([1, 4, 8, 8]), ("8 / 4 = 2", "2 + 1 = 3", "8 * 3 = 24"))
 NEWEST = Rendering("newest", ((r"^(?s:.*)Numbers? left: ", ""), (r"^.*make (\S+)\.$", r"\1")))
-
-
-def test_all_and_newest_history_are_written_so() -> None:
-    assert render(GAME, NEWEST) == "24 : 24"
-    assert render(GAME.prefix(1), NEWEST) == "24 : 1 2 8"
-    assert render(GAME.prefix(2), Rendering()) == (
-        "Use the numbers 1 4 8 8, each exactly once, with + - * / to make 24. : "
-        "Numbers left: 1 4 8 8 ; 8 / 4 = 2 ( Numbers left: 1 2 8 )"
-        " ; 2 + 1 = 3 ( Numbers left: 3 8 )"
-    )
-
-
-@pytest.mark.parametrize("rendering", [Rendering(), NEWEST])
-def test_done_status_limit_error_and_hidden_fields_never_show(rendering: Rendering) -> None:
-    task = Task("SENTINEL-id", "e", "SENTINEL-split", "do", 7919, {"goal": "SENTINEL-data"})
-    seen = Observation("seen", ("SENTINEL-action",), facts={"score": "SENTINEL-fact"})
-    plain = Trajectory(task, "do", seen, (Step("act", seen, False),))
-    expected = render(plain, rendering)
-    assert "SENTINEL" not in expected
-    assert "7919" not in expected
-    for status in Status:
-        for done in (False, True):
-            ended = replace(
-                plain, steps=(Step("act", seen, done),), status=status, error="SENTINEL-error"
-            )
-            assert render(ended, rendering) == expected
-
-
-@given(
-    st.lists(st.text("ab ", min_size=1, max_size=40), max_size=30),
-    st.integers(min_value=120, max_value=400),
-)
-def test_budget_keeps_the_newest_step_whole_and_loses_nothing_silently(
-    texts: list[str], budget: int
-) -> None:
-    steps = tuple(Step(f"a{i}", Observation(text)) for i, text in enumerate(texts))
-    trajectory = Trajectory(Task("t", "e"), "do", Observation("start"), steps)
-    text = render(trajectory, Rendering(max_characters=budget))
-    assert text.startswith("do : start")
-    if not steps:
-        return
-    assert text.endswith(f" ; a{len(steps) - 1} ( {texts[-1]} )")
-    written = [part.split(" ")[0] for part in text.split(" ; ")[1:]]
-    if "earlier steps" in text:
-        assert f"( {len(steps) - len(written) + 1} earlier steps )" in text
-    else:
-        assert written == [f"a{i}" for i in range(len(steps))]
-    assert len(text) <= budget + 30
-
-
-def test_rendering_settings_round_trip_and_damage_is_named() -> None:
-    assert Rendering.from_dict(json.loads(json.dumps(NEWEST.to_dict()))) == NEWEST
-    for damage in ({"history": "some"}, {"shorten": [["(", ""]]}, {"max_characters": None}):
-        with pytest.raises(ConfigurationError, match="train it again"):
-            Rendering.from_dict({**NEWEST.to_dict(), **damage})
-
-
-def test_importing_the_package_imports_no_torch() -> None:
-    code = "import sys, armap_agents.reward; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+CALIBRATION = Calibration(2.0, 1.5, -0.5, 0.1, 200)
+GAME24 = EnvironmentSettings(NEWEST, 0.5, 2.0, CALIBRATION)
+MAZE = EnvironmentSettings(Rendering(), -1.0, 3.0)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Save an untrained model whose adapter and heads are random."""
-    import torch
+    """Save a random model of one environment."""
+    return save_random_reward(tmp_path_factory.mktemp("reward") / "model", {"game24": GAME24})
 
-    from armap_agents.reward.model import Backbone, Settings, new_network, save_network
 
-    root = tmp_path_factory.mktemp("reward")
-    backbone = Backbone.find(str(save_tiny_backbone(root / "backbone")))
-    torch.manual_seed(1)
-    network = new_network(backbone, rank=4, alpha=8, bf16=False)
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.3)
-    settings = Settings(
-        backbone.name,
-        backbone.sha256(),
-        {"game24": NEWEST},
-        {"game24": {"mean": 0.5, "std": 2.0}},
-    )
-    save_network(network, settings, root / "model")
-    return root / "model"
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Save a random model of two environments."""
+    known = {"game24": GAME24, "maze": MAZE}
+    return save_random_reward(tmp_path_factory.mktemp("reward") / "both", known)
+
+
+@pytest.fixture
+def model(both: Path) -> Iterator[Any]:
+    loaded = load_reward(both)
+    yield loaded
+    asyncio.run(loaded.aclose())
 
 
 def states() -> list[Trajectory]:
@@ -120,6 +62,33 @@ def states() -> list[Trajectory]:
     return [*first, GAME, GAME.prefix(1), GAME.prefix(2)]
 
 
+def walk(length: int, instruction: str = "1 2") -> Trajectory:
+    steps = tuple(Step(f"{i}", Observation(f"{i + 1} {i + 2}")) for i in range(length))
+    return Trajectory(Task("t", "maze"), instruction, Observation("0"), steps)
+
+
+def spied(model: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list of how many parts each batch that is encoded has."""
+    sizes: list[int] = []
+    encode: Callable[[Sequence[Any]], Any] = model._network.backbone.encode
+
+    def noted(parts: Sequence[Any]) -> Any:
+        sizes.append(len(parts))
+        return encode(parts)
+
+    monkeypatch.setattr(model._network.backbone, "encode", noted)
+    return sizes
+
+
+def test_importing_the_package_imports_no_torch() -> None:
+    code = (
+        "import sys, armap_agents.reward, armap_agents.graphs.mcts, armap_agents.graphs.reflexion;"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 async def test_scores_depend_neither_on_order_nor_on_the_batch(folder: Path) -> None:
     model = load_reward(folder)
     assert isinstance(model, RewardModel)
@@ -128,51 +97,265 @@ async def test_scores_depend_neither_on_order_nor_on_the_batch(folder: Path) -> 
     alone_model = load_reward(folder)
     alone = [(await alone_model.ascore([t]))[0] for t in reversed(states())][::-1]
     assert alone == pytest.approx(together, abs=1e-5)
-    assert await model.ascore(states()[::-1]) == together[::-1], "remembered, not scored again"
-    assert await model.ascore([]) == []
+    assert await model.ascore(states()[::-1]) == pytest.approx(together[::-1], abs=1e-5)
+    assert await model.ascore([]) == await model.avalue([]) == []
     values = await model.avalue(states())
     assert all(0 < value < 1 for value in values)
+    assert len({round(value, 6) for value in values}) > 20
     await model.aclose()
     await alone_model.aclose()
 
 
-def test_merged_scores_equal_the_adapters(folder: Path) -> None:
-    import torch
-    from peft import PeftModel
-    from safetensors.torch import load_file
-
-    from armap_agents.reward.model import Backbone, Settings, pad, plain_encoder, tokenizer_of
-
-    settings = Settings.read(folder)
-    backbone = Backbone.find(settings.backbone)
-    peft = PeftModel.from_pretrained(plain_encoder(backbone), str(folder / "adapter")).eval()
-    heads = load_file(folder / "heads.safetensors")
-    tokenizer = tokenizer_of(backbone)
-    expected = []
-    for trajectory in states():
-        ids, mask = pad(tokenizer([render(trajectory, NEWEST)])["input_ids"], 0)
-        with torch.no_grad():
-            pooled = peft(input_ids=ids, attention_mask=mask).last_hidden_state.mean(1)
-        expected.append(float(pooled[0] @ heads["weight"][0] + heads["bias"][0]))
-    assert load_reward(folder).score(states()) == pytest.approx(expected, abs=1e-4)
+def test_a_longer_prefix_costs_one_part_and_its_value_none(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = spied(model, monkeypatch)
+    model.score([walk(5)])
+    assert sum(sizes) == 6
+    model.score([walk(6), walk(5), walk(3)])
+    assert sum(sizes) == 7
+    model.value([walk(6), walk(2)])
+    assert sum(sizes) == 7, "score and value of a prefix share what was encoded"
+    model.score([walk(6, "another instruction")])
+    assert sum(sizes) == 14, "a step is read beside its instruction"
 
 
-async def test_mean_std_and_fingerprint_come_from_the_folder(folder: Path, tmp_path: Path) -> None:
-    model = load_reward(folder)
-    assert (model.mean, model.std) == (0.5, 2.0)
+def test_equal_trajectories_are_scored_once(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pooled: list[int] = []
+    pool = model._network.backbone.pool
+
+    def noted(vectors: Any, counts: Sequence[int]) -> Any:
+        pooled.append(len(counts))
+        return pool(vectors, counts)
+
+    monkeypatch.setattr(model._network.backbone, "pool", noted)
+    scores = model.score([walk(2), walk(3)] * 20)
+    assert pooled == [2]
+    assert scores == scores[:2] * 20
+
+
+def test_memory_is_bounded_and_forgets_what_was_used_longest_ago() -> None:
+    import numpy as np
+
+    from armap_agents.reward.scorer import _Memory
+
+    memory = _Memory(budget=3 * 16)
+    vectors = {bytes([i]): np.full(4, i, np.float32) for i in range(5)}
+    for key in (b"\0", b"\1", b"\2"):
+        memory.put(key, vectors[key])
+    assert memory.get(b"\0") is not None
+    memory.put(b"\3", vectors[b"\3"])
+    assert [memory.get(bytes([i])) is not None for i in range(4)] == [True, False, True, True]
+
+
+def test_more_than_the_memory_and_the_slice_hold_is_scored_all_the_same(
+    both: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from armap_agents.reward import scorer
+
+    items = [walk(i % 7, str(i)) for i in range(40)]
+    expected = load_reward(both).score(items)
+    monkeypatch.setattr(scorer, "REMEMBERED_BYTES", 1000)
+    monkeypatch.setattr(scorer, "SLICE", 3)
+    assert load_reward(both).score(items) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_trajectory_longer_than_any_budget_is_scored(model: Any) -> None:
+    long = replace(walk(400, "7 " * 3000), observation=Observation("5 " * 100_000))
+    [score] = model.score([long])
+    assert score == score
+    assert abs(score) < 1e6
+
+
+async def test_each_environment_has_its_own_rendering_scale_and_calibration(both: Path) -> None:
+    model = load_reward(both)
+    assert model.environments == ("game24", "maze")
+    same = replace(GAME, task=replace(GAME.task, environment="maze"))
+    foreign = replace(GAME, task=replace(GAME.task, environment="elsewhere"))
+    scores = await model.ascore([GAME, same, foreign])
+    assert scores[0] != scores[1]
+    assert scores[0] == scores[2], "a foreign environment is read like the first"
+    game, maze = model.of("game24"), model.of("maze")
+    assert isinstance(game, RewardModel)
+    assert (game.mean, game.std, maze.mean, maze.std) == (0.5, 2.0, -1.0, 3.0)
+    assert game.fingerprint == maze.fingerprint == model.fingerprint
+    assert await maze.ascore([GAME, same]) == pytest.approx(scores[:2], abs=1e-6)
+    assert await game.avalue([GAME]) == await model.avalue([GAME])
+    assert game.score([GAME]) == pytest.approx(scores[:1], abs=1e-6)
+    assert maze.value([GAME]) == await model.avalue([GAME])
+    assert game.probability([0.3]) == CALIBRATION.probability([0.3])
+    assert game.preference(1.0, 0.0) == CALIBRATION.preference(1.0, 0.0)
+    assert not hasattr(maze, "probability")
+    assert not hasattr(maze, "preference")
+    await model.aclose()
+
+
+def test_a_model_of_several_environments_says_how_to_ask(both: Path, folder: Path) -> None:
+    model, only = load_reward(both), load_reward(folder)
+    for ask in (
+        lambda: model.mean,
+        lambda: model.std,
+        lambda: model.probability([0.0]),
+        lambda: model.preference(0.0, 1.0),
+    ):
+        with pytest.raises(ConfigurationError, match=r"use `model\.of\(environment\)`"):
+            ask()
+    assert (only.mean, only.std) == (0.5, 2.0)
+    assert only.probability([0.1, 0.2]) == CALIBRATION.probability([0.1, 0.2])
+    assert only.preference(0.1, 0.2) == CALIBRATION.preference(0.1, 0.2)
+
+
+def test_a_model_without_calibration_has_no_probability(tmp_path: Path) -> None:
+    model = load_reward(save_random_reward(tmp_path / "model", {"maze": MAZE}))
+    assert not hasattr(model, "probability")
+    assert not hasattr(model, "preference")
+    assert not hasattr(model.of("maze"), "probability")
+
+
+async def test_planners_get_the_scale_of_their_environment(both: Path) -> None:
+    from armap_agents.graphs.context import PlannerContext
+    from armap_agents.graphs.nodes import open_reward
+
+    context = PlannerContext(reward=str(both))
+    async with resources():
+        bound = await open_reward(context, "maze")
+        assert isinstance(bound, BoundReward)
+        assert bound.mean == -1.0
+        assert (await open_reward(context)).fingerprint == bound.fingerprint
+
+
+def test_the_fingerprint_names_settings_and_weights(folder: Path, tmp_path: Path) -> None:
+    before = load_reward(folder).fingerprint
     other = tmp_path / "other"
     shutil.copytree(folder, other)
-    assert load_reward(other).fingerprint == model.fingerprint
+    (other / "README.md").write_text("a card")
+    assert load_reward(other).fingerprint == before
     settings = json.loads((other / "reward.json").read_text())
-    settings["normalisation"]["game24"]["mean"] = 0.6
+    settings["environments"]["game24"]["mean"] = 0.6
     (other / "reward.json").write_text(json.dumps(settings))
-    assert load_reward(other).fingerprint != model.fingerprint
+    changed = load_reward(other)
+    assert changed.fingerprint != before
+    shutil.copytree(folder, other, dirs_exist_ok=True)
+    assert changed.fingerprint != before, "it is that of what was loaded"
+    assert load_reward(other).fingerprint == before
 
 
-async def test_scoring_leaves_the_event_loop_free_and_outlives_it(folder: Path) -> None:
+async def test_the_event_loop_stays_free_while_the_model_computes(
+    both: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model: Any = load_reward(both)
+    began, go_on = threading.Event(), threading.Event()
+    encode = model._network.backbone.encode
+
+    def held(parts: Sequence[Any]) -> Any:
+        began.set()
+        go_on.wait(30)
+        return encode(parts)
+
+    monkeypatch.setattr(model._network.backbone, "encode", held)
+    first = asyncio.create_task(model.ascore([walk(1)]))
+    await asyncio.to_thread(began.wait, 30)
+    assert not first.done()
+    others = [asyncio.create_task(model.ascore([walk(n)])) for n in range(2, 6)]
+    gone = asyncio.create_task(model.ascore([walk(90)]))
+    await asyncio.sleep(0)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    sizes = spied(model, monkeypatch)
+    go_on.set()
+    scores = [(await task)[0] for task in [first, *others]]
+    assert sizes == [4], "who waited became one batch, who went away no part of it"
+    assert scores == pytest.approx(model.score([walk(n) for n in range(1, 6)]), abs=1e-5)
+
+
+async def test_it_outlives_event_loops_and_ends_when_it_is_closed(folder: Path) -> None:
     model = load_reward(folder)
-    main = await asyncio.to_thread(lambda: asyncio.run(model.ascore([GAME])))
-    assert main == await model.ascore([GAME])
+    inside = await asyncio.to_thread(lambda: asyncio.run(model.ascore([GAME])))
+    assert inside == await model.ascore([GAME])
+    await model.aclose()
+    with pytest.raises(ArmapError, match="closed"):
+        await model.ascore([GAME])
+    with pytest.raises(ArmapError, match="closed"):
+        model.score([GAME])
+
+
+@pytest.fixture(scope="module")
+def seeing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Save a random model that looks at images."""
+    from safetensors.torch import save_file
+
+    from armap_agents.reward.backbones.vision import ImageEncoder
+
+    root = tmp_path_factory.mktemp("seeing")
+    (root / "eyes").mkdir()
+    state = ImageEncoder().state_dict()
+    tensors = {name: tensor for name, tensor in state.items() if "num_batches" not in name}
+    save_file(tensors, root / "eyes" / "model.safetensors")
+    shown = EnvironmentSettings(Rendering(images=True))
+    return save_random_reward(root / "model", {"shop": shown}, {"vision": str(root / "eyes")})
+
+
+async def test_a_broken_image_is_one_error_for_those_who_sent_it(seeing: Path) -> None:
+    model = load_reward(seeing)
+    broken = Observation("2", image=Image(b"\x89PNG\r\n\x1a\n and no more"))
+    bad = Trajectory(Task("7", "shop"), "1", broken)
+    good = Trajectory(Task("8", "shop"), "1", Observation("2"))
+    found = await asyncio.gather(
+        model.ascore([good]),
+        model.ascore([good, bad]),
+        model.ascore([good]),
+        return_exceptions=True,
+    )
+    assert found[0] == found[2] == await model.ascore([good])
+    assert isinstance(found[1], ArmapError)
+    assert "\n" not in str(found[1])
+    assert f"trajectory {bad.id} (task 7)" in str(found[1])
+    assert len(await model.ascore([good])) == 1, "it goes on"
+    await model.aclose()
+
+
+def rewritten(**changes: Any) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        value = json.loads((folder / "reward.json").read_text())
+        (folder / "reward.json").write_text(json.dumps({**value, **changes}))
+
+    return damage
+
+
+def truncated(name: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[: len(whole) // 2])
+
+    return damage
+
+
+def reshaped(name: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        from safetensors.torch import load_file, save_file
+
+        tensors = {key: tensor[..., :1].clone() for key, tensor in load_file(folder / name).items()}
+        save_file(tensors, folder / name)
+
+    return damage
+
+
+def pickled(name: str) -> Callable[[Path], None]:
+    """Leave a pickle where the loaders of old looked for one."""
+
+    def damage(folder: Path) -> None:
+        import torch
+        from safetensors.torch import load_file
+
+        path = folder / name
+        torch.save(load_file(path), path.with_suffix(".bin"))
+        path.unlink()
+
+    return damage
+
+
+ADAPTER = "adapter/adapter_model.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -180,33 +363,62 @@ async def test_scoring_leaves_the_event_loop_free_and_outlives_it(folder: Path) 
     [
         (lambda f: shutil.rmtree(f), "there is no reward model in"),
         (lambda f: (f / "reward.json").unlink(), "is not a reward model"),
-        (lambda f: (f / "reward.json").write_text("{"), "reward.json is damaged"),
-        (lambda f: (f / "reward.json").write_text("[]"), "reward.json is damaged"),
+        (lambda f: (f / "reward.json").write_text("{"), r"reward\.json is damaged"),
+        (lambda f: (f / "reward.json").write_text("[]"), r"reward\.json is damaged"),
+        (rewritten(schema_version=1), "schema version 1, .*train the model again"),
+        (rewritten(environments={}), "names no environment"),
+        (rewritten(backbone={"kind": "minilm"}), "train the model again"),
         (lambda f: (f / "heads.safetensors").write_bytes(b"x"), "is damaged"),
-        (lambda f: (f / "heads.safetensors").unlink(), "is damaged"),
-        (lambda f: shutil.rmtree(f / "adapter"), "is damaged"),
+        (lambda f: (f / "heads.safetensors").unlink(), "is damaged or missing"),
+        (truncated("heads.safetensors"), "is damaged"),
+        (truncated("pooling.safetensors"), "is damaged"),
+        (truncated(ADAPTER), "is damaged"),
+        (reshaped("heads.safetensors"), "is damaged"),
+        (reshaped("pooling.safetensors"), "is damaged"),
+        (reshaped(ADAPTER), "is damaged"),
+        (pickled("heads.safetensors"), "is damaged or missing"),
+        (pickled("pooling.safetensors"), "is damaged or missing"),
+        (pickled(ADAPTER), "is damaged or missing"),
+        (lambda f: shutil.rmtree(f / "adapter"), "is damaged or missing"),
+        (
+            lambda f: shutil.copy(f / "heads.safetensors", f / ADAPTER),
+            "is another model's adapter",
+        ),
     ],
 )
 def test_bad_folders_get_one_line(
-    folder: Path, tmp_path: Path, damage: object, complaint: str
+    folder: Path, tmp_path: Path, damage: Callable[[Path], object], complaint: str
 ) -> None:
     copy = tmp_path / "model"
     shutil.copytree(folder, copy)
-    damage(copy)  # type: ignore[operator]
+    damage(copy)
     with pytest.raises(ConfigurationError, match=complaint) as caught:
         load_reward(copy)
     assert "\n" not in str(caught.value)
 
 
-def test_another_backbone_is_refused(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"sha256": "0" * 64}, "is not the backbone"),
+        ({"kind": "gpt"}, "there is no backbone 'gpt'"),
+        ({"options": {"rank": 3}}, "train the model again"),
+        ({"options": {"fancy": 3}}, "no option fancy"),
+        ({"weights": "/nowhere/at/all"}, "no model"),
+    ],
+)
+def test_another_backbone_is_refused(
+    folder: Path, tmp_path: Path, change: dict[str, Any], complaint: str
+) -> None:
     copy = tmp_path / "model"
     shutil.copytree(folder, copy)
     settings = json.loads((copy / "reward.json").read_text())
-    settings["backbone_sha256"] = "0" * 64
+    settings["backbone"] |= change
     (copy / "reward.json").write_text(json.dumps(settings))
-    with pytest.raises(ConfigurationError, match="is not the backbone"):
+    with pytest.raises(ConfigurationError, match=complaint) as caught:
         load_reward(copy)
+    assert "\n" not in str(caught.value)
 
 
-def test_pickles_in_a_model_folder_are_never_read(folder: Path) -> None:
+def test_a_model_folder_holds_tensors_and_json_alone(folder: Path) -> None:
     assert {p.suffix for p in folder.rglob("*") if p.is_file()} == {".json", ".safetensors"}

@@ -1,35 +1,31 @@
-"""Generation: what is written is executed, self-made, disjoint from evaluation and resumable."""
+"""Game of 24: its data follow from the rules, are disjoint from evaluation, and load again."""
 
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import httpx
 import pytest
 
-from armap_agents.environment import StepResult
-from armap_agents.errors import ConfigurationError, EnvironmentFailure
+from armap_agents.errors import ConfigurationError
 from armap_agents.locks import only_writer
 from armap_agents.policy import Policy, PolicyConfig
 from armap_agents.testing import scripted_policy
 from armap_agents.tools.game24 import Game24
 from armap_agents.tools.game24.arithmetic import legal_steps, numbers_left
 from armap_agents.tools.game24.environment import play, puzzle_task, puzzles
-from armap_agents.training.corrupt import another_action, corrupt
-from armap_agents.training.domain import domain
-from armap_agents.training.explore import LeastTried, explore
+from armap_agents.tools.game24.solver import solvable
+from armap_agents.training.corrupt import execute
+from armap_agents.training.domain import Instruction, domain
+from armap_agents.training.domains.game24 import Game24Domain
+from armap_agents.training.explore import Explorer, Mixture
 from armap_agents.training.folder import DataFolder, Unit
-from armap_agents.training.game24 import Game24Domain
 from armap_agents.training.generate import GenerateConfig, generate_data
 from armap_agents.training.identity import check_identity
 from armap_agents.training.records import (
@@ -40,11 +36,12 @@ from armap_agents.training.records import (
     record_line,
     trajectory_line,
 )
-from armap_agents.training.refine import refine
-from armap_agents.usage import Usage
+from armap_agents.trajectory import Trajectory
 
-CONFIG = GenerateConfig(trajectories=120, seed=3, continuations=64)
+CONFIG = GenerateConfig(pairs=400, seed=3, continuations=64)
 FILES = ("trajectories.jsonl", "pairs.jsonl", "values.jsonl")
+ONE = puzzle_task([1, 4, 8, 8])
+SOLVED = play(ONE, ("8 / 4 = 2", "2 + 1 = 3", "8 * 3 = 24"))
 
 
 async def make(out: Path, config: GenerateConfig = CONFIG) -> Dataset:
@@ -54,8 +51,6 @@ async def make(out: Path, config: GenerateConfig = CONFIG) -> Dataset:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import asyncio
-
     out = tmp_path_factory.mktemp("data")
     asyncio.run(make(out))
     return out
@@ -69,7 +64,7 @@ def data(folder: Path) -> Dataset:
 def test_no_task_of_dev_or_test_can_be_explored() -> None:
     held_out = {tuple(sorted(puzzles()[rank - 1])) for rank in range(801, 1001)}
     assert len(held_out) == 200
-    tasks = Game24Domain().tasks()
+    tasks = Game24Domain().tasks(Game24())
     numbers = [tuple(sorted(task.data["numbers"])) for task in tasks]
     assert not held_out & set(numbers)
     assert len(numbers) == len(set(numbers)) == len({task.id for task in tasks})
@@ -109,6 +104,24 @@ def test_labels_follow_from_executed_continuations_and_the_check(data: Dataset) 
         assert chosen.last.text == "Number left: 24", "a chosen prefix really went on to 24"
 
 
+def test_labels_agree_with_the_solver_but_for_noise_after_one_step(data: Dataset) -> None:
+    def can(id_: str, steps: int) -> bool:
+        left = data.trajectories[id_].prefix(steps).last.text.rpartition(": ")[2]
+        return solvable(numbers_left(left.split()))
+
+    wrong = Counter(p.chosen_steps for p in data.pairs if can(p.rejected, p.rejected_steps))
+    pairs = Counter(p.chosen_steps for p in data.pairs)
+    assert all(can(pair.chosen, pair.chosen_steps) for pair in data.pairs)
+    assert wrong[2] == wrong[3] == 0
+    assert wrong[1] < 0.25 * pairs[1]  # 64 continuations; 256 miss one in forty
+
+
+def test_every_depth_has_its_share_of_the_pairs(data: Dataset) -> None:
+    depths = Counter(pair.chosen_steps for pair in data.pairs)
+    assert set(depths) == {1, 2, 3}
+    assert min(depths.values()) > 0.2 * len(data.pairs)
+
+
 def test_half_of_the_negatives_share_all_but_the_last_step(data: Dataset) -> None:
     later = [pair for pair in data.pairs if pair.chosen_steps > 1]
     sharing = sum(
@@ -119,162 +132,108 @@ def test_half_of_the_negatives_share_all_but_the_last_step(data: Dataset) -> Non
     assert 0.35 < sharing / len(later) < 0.75
 
 
-async def test_same_seed_same_bytes_other_seed_other_data(folder: Path, tmp_path: Path) -> None:
-    await make(tmp_path / "again")
-    await make(tmp_path / "other", GenerateConfig(**{**asdict(CONFIG), "seed": 4}))
-    for name in FILES:
-        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
-    assert (tmp_path / "other" / "pairs.jsonl").read_bytes() != (
-        folder / "pairs.jsonl"
-    ).read_bytes()
-
-
-async def test_another_configuration_in_the_same_folder_is_refused(folder: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"seed 3 there, 5 now.*another --out"):
-        await make(folder, GenerateConfig(**{**asdict(CONFIG), "seed": 5}))
-
-
-async def test_a_torn_tail_is_cut_and_made_again(folder: Path, tmp_path: Path) -> None:
-    for name in (*FILES, "config.json", "journal.jsonl"):
-        (tmp_path / name).write_bytes((folder / name).read_bytes())
-    journal = (tmp_path / "journal.jsonl").read_bytes().splitlines(keepends=True)
-    (tmp_path / "journal.jsonl").write_bytes(b"".join(journal[:4]) + journal[4][:20])
-    (tmp_path / "pairs.jsonl").write_bytes((folder / "pairs.jsonl").read_bytes() + b'{"torn')
-    await make(tmp_path)
-    for name in FILES:
-        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
-
-
-KILLED = """
-import asyncio, sys
-from pathlib import Path
-from armap_agents.tools.game24 import Game24
-from armap_agents.training.game24 import Game24Domain
-from armap_agents.training.generate import GenerateConfig, generate_data
-config = GenerateConfig(trajectories=120, seed=3, continuations=64)
-print("ready", flush=True)
-asyncio.run(generate_data(Game24Domain(), Game24, Path(sys.argv[1]), config))
-"""
-
-
-async def test_killed_at_any_moment_the_data_come_out_the_same(
+async def test_same_seed_same_bytes_however_many_run_side_by_side(
     folder: Path, tmp_path: Path
 ) -> None:
-    for tasks in (1, 4, 7):
-        child = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)])
-        journal = tmp_path / "journal.jsonl"
-        while child.poll() is None:
-            if journal.exists() and journal.read_bytes().count(b"\n") >= tasks:
-                os.kill(child.pid, signal.SIGKILL)
-                break
-            time.sleep(0.005)
-        child.wait()
-    await make(tmp_path)
+    await generate_data(Game24Domain(), Game24, tmp_path, CONFIG, concurrency=1)
     for name in FILES:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
-    notes = [json.loads(line) for line in journal.read_text().splitlines()]
-    assert len({note["task"] for note in notes}) == len(notes)
 
 
 def test_report_and_card_count_what_was_dropped(folder: Path, data: Dataset) -> None:
     report = json.loads((folder / "report.json").read_text())
-    assert report["counts"]["pairs"] == len(data.pairs)
-    assert report["counts"]["trajectories"] >= len(data.trajectories)
+    assert report["counts"]["pairs"] == len(data.pairs) >= 400
+    assert report["counts"]["trajectories"] == len(data.trajectories)
     assert report["counts"]["dropped: can still succeed"] > 0
     assert "dropped: can still succeed" in (folder / "README.md").read_text()
 
 
-async def test_least_tried_covers_all_first_actions() -> None:
+async def test_uniform_episodes_cover_all_first_actions() -> None:
     task = puzzle_task([4, 9, 10, 13])
     first = len(legal_steps(numbers_left([4, 9, 10, 13])))
-    counts: Counter[str] = Counter()
-    explored = await explore(Game24(), task, first, Random(0), counts)
-    assert counts == {"explored": first}
+    mixture = Mixture(policy=0, uniform=1, temperatures=(1, 1))
+    explorer = Explorer(Game24Domain(), mixture, Counter())
+    assert {explorer.draw(Random(k)) for k in range(20)} == {"uniform"}
+    explored = [await explorer.play(Game24(), task, "uniform", seed) for seed in range(first)]
     assert max(Counter(t.actions[0] for t in explored).values()) == 1
     assert all(t.done for t in explored)
 
 
-async def test_least_tried_needs_listed_actions() -> None:
-    finished = play(puzzle_task([1, 4, 8, 8]), ("8 / 4 = 2", "2 + 1 = 3", "8 * 3 = 24"))
-    with pytest.raises(Exception, match="lists no action"):
-        await LeastTried(Random(0))(finished)
+async def test_intents_try_a_step_and_make_24_of_it_where_chance_can() -> None:
+    explorer = Explorer(Game24Domain(), Mixture(0, 0, (1, 1)), Counter())
+    found = [await explorer.play(Game24(), ONE, "intent", seed) for seed in range(30)]
+    assert all(t.done and t == play(ONE, t.actions) for t in map(ended, found))
+    made = [t for t in found if t.last.text == "Number left: 24"]
+    assert 1 < len(made) < 30
+    assert len({t.actions[0] for t in found}) > 5
 
 
-@pytest.mark.parametrize("k", [1, 2, 3])
-async def test_corrupt_keeps_the_prefix_and_executes_the_rest(k: int) -> None:
-    positive = play(puzzle_task([1, 4, 8, 8]), ("8 / 4 = 2", "2 + 1 = 3", "8 * 3 = 24"))
-    rng = Random(1)
-    negative = await corrupt(Game24(), positive, k, another_action(positive, k, set(), rng), rng)
-    assert negative is not None
-    assert negative.actions[: k - 1] == positive.actions[: k - 1]
-    assert negative.actions[k - 1] != positive.actions[k - 1]
-    assert bare(negative) == bare(play(positive.task, negative.actions))
-    assert negative.done
+def ended(trajectory: Trajectory) -> Trajectory:
+    return replace(trajectory, status=play(ONE, SOLVED.actions).status)
 
 
-async def test_corrupt_without_another_action_gives_none() -> None:
-    positive = play(puzzle_task([1, 4, 8, 8]), ("8 / 4 = 2", "2 + 1 = 3", "8 * 3 = 24"))
-    listed = {step for step, _ in legal_steps(numbers_left([3, 8]))}
-    choose = another_action(positive, 3, listed, Random(0))
-    assert await corrupt(Game24(), positive, 3, choose, Random(0)) is None
+@pytest.mark.parametrize("k", [0, 1, 2])
+async def test_corruptions_keep_the_beginning_and_are_executed(k: int) -> None:
+    knowledge, rng = Game24Domain(), Random(1)
+    asked = knowledge.instruct(SOLVED, rng)
+    assert asked is not None
+    here = [
+        corruption
+        for corruption in knowledge.corruptions(SOLVED, asked, [], rng)
+        if corruption.actions[:k] == tuple(SOLVED.actions[:k])
+        and corruption.actions[k] != SOLVED.actions[k]
+    ]
+    listed = SOLVED.prefix(k).last.actions or ()
+    assert {c.actions[k] for c in here} == set(listed) - {SOLVED.actions[k]}
+    for corruption in here[:4]:
+        negative = await execute(Game24(), SOLVED, corruption.actions, rng)
+        assert negative.actions[: k + 1] == list(corruption.actions[: k + 1])
+        assert bare(negative) == bare(play(ONE, negative.actions))
+        assert negative.done
 
 
 def test_domain_knows_what_an_episode_fulfils() -> None:
-    knowledge = Game24Domain()
-    reached = play(puzzle_task([1, 4, 8, 8]), ("8 / 4 = 2", "2 + 1 = 3", "8 + 3 = 11"))
-    text = knowledge.template(reached)
-    assert text == "Use the numbers 1 4 8 8, each exactly once, with + - * / to make 11."
-    assert knowledge.fulfils(reached, text)
-    assert not knowledge.fulfils(reached, reached.instruction)
-    assert not knowledge.fulfils(reached.prefix(2), text)
-    assert knowledge.template(reached.prefix(2)) is None
-    assert knowledge.grounded(reached, "Combine 8, 8, 4 and 1 to make 11")
-    assert not knowledge.grounded(reached, "Combine 8, 8, 4 and 2 to make 11")
-    assert not knowledge.grounded(reached, "Combine 8, 8, 4 and 1 to make 24")
-    assert not knowledge.grounded(reached, "Have fun")
+    knowledge, rng = Game24Domain(), Random(0)
+    asked = knowledge.instruct(SOLVED, rng)
+    assert asked is not None
+    assert asked.text == "Use the numbers 1 4 8 8, each exactly once, with + - * / to make 24."
+    assert knowledge.fulfils(SOLVED, asked) == 1
+    eleven = play(ONE, ("8 / 4 = 2", "2 + 1 = 3", "8 + 3 = 11"))
+    assert knowledge.fulfils(eleven, asked) == 0
+    assert knowledge.fulfils(SOLVED.prefix(2), asked) == 0
+    assert knowledge.instruct(eleven, rng) is None
+    assert knowledge.instruct(SOLVED.prefix(2), rng) is None
+    assert knowledge.grounded("Combine 8, 8, 4 and 1 to make 24", asked)
+    assert not knowledge.grounded("Combine 8, 8, 4 and 2 to make 24", asked)
+    assert not knowledge.grounded("Combine 8, 8, 4 and 1 to make 11", asked)
+    assert not knowledge.grounded("Have fun", asked)
+    assert knowledge.grounded(asked.text, asked)
 
 
-def test_continuations_are_seeded_by_state_and_find_the_only_way() -> None:
+async def test_continuations_depend_on_state_and_seed_and_find_the_only_way() -> None:
     knowledge = Game24Domain()
-    task = puzzle_task([1, 4, 8, 8])
-    asked = task.instruction or ""
-    prefix = play(task, ("8 / 4 = 2", "2 + 1 = 3"))
-    once = knowledge.continuations(prefix, asked, 200, 0)
-    assert once == Game24Domain().continuations(prefix, asked, 200, 0)
+    asked = Instruction("make 24", {"numbers": [1, 4, 8, 8], "target": "24"})
+    prefix = play(ONE, ("8 / 4 = 2", "2 + 1 = 3"))
+    once = await knowledge.continued(Game24(), prefix, asked, 800, Random(0))
+    assert once == await Game24Domain().continued(Game24(), prefix, asked, 800, Random(0))
+    assert once.count == 200, "later prefixes get a quarter"
     assert once.example == ("8 * 3 = 24",)
-    assert 0 < once.successes < 200
-    dead = play(task, ("8 - 8 = 0", "4 - 1 = 3"))
-    assert knowledge.continuations(dead, asked, 200, 0).successes == 0
-
-
-class Writer:
-    """Stands in for a policy that writes whatever it is given."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    async def write(self, prompt: object, **_: object) -> tuple[str, Usage]:
-        return self.text, Usage(completions=1)
-
-
-async def test_refine_takes_a_grounded_text_and_falls_back_to_the_template() -> None:
-    reached = play(puzzle_task([1, 4, 8, 8]), ("8 / 4 = 2", "2 + 1 = 3", "8 + 3 = 11"))
-    written = "Combine 8, 8, 4 and 1 to make 11"
-    template = Game24Domain().template(reached)
-    counts: Counter[str] = Counter()
-    for text, expected in (
-        (written + "\nand more", (written, "written")),
-        ("Combine 8, 8, 4 and 1 to make 24", (template, "template")),
-        ("", (template, "template")),
-    ):
-        assert await refine(Game24Domain(), reached, Writer(text), 0, counts) == expected  # type: ignore[arg-type]
-    assert counts["policy: completions"] == 3
-    assert await refine(Game24Domain(), reached.prefix(1), None, 0, counts) is None
+    assert 0 < once.total < 200
+    dead = play(ONE, ("8 - 8 = 0", "4 - 1 = 3"))
+    played = await knowledge.continued(Game24(), dead, asked, 200, Random(0))
+    assert (played.count, played.total, played.example) == (64, 0, None)
+    few = await knowledge.continued(Game24(), prefix, asked, 10, Random(0))
+    assert few.count == 10
 
 
 async def test_a_policy_explores_writes_and_corrupts(tmp_path: Path) -> None:
-    config = GenerateConfig(
-        trajectories=60, policy_model="scripted", policy_share=0.5, continuations=64
+    config = replace(
+        CONFIG,
+        pairs=150,
+        policy_model="scripted",
+        policy_share=0.5,
+        written_share=0.5,
+        llm_share=0.5,
     )
     async with scripted_policy(models=("scripted",)) as server, httpx.AsyncClient() as http:
         policy = Policy(PolicyConfig(server.url, "scripted"), http)
@@ -282,78 +241,24 @@ async def test_a_policy_explores_writes_and_corrupts(tmp_path: Path) -> None:
         asked = len(server.requests)
     data = load_dataset(tmp_path)
     assert {pair.source for pair in data.pairs} == {"perturb", "llm"}
-    assert asked > 60
     counts = report["counts"]
-    assert counts["lost: the policy failed"] == counts["policy: failures"] == 0
-    assert counts["policy: completions"] == asked
+    assert "lost: the policy failed" not in counts
+    assert 60 < counts["policy: completions"] <= asked
     assert counts["policy: prompt tokens"] > 0
     assert counts["policy: completion tokens"] > 0
     for pair in data.pairs:
         rejected = data.trajectories[pair.rejected]
         assert bare(play(rejected.task, rejected.actions)) == rejected
-    told = f"the policy scripted ({counts['explored by the policy']} of 60 episodes)"
-    assert 10 < counts["explored by the policy"] < 50
+    told = f"by the policy scripted ({counts['explored by the policy']:,}, temperature 0.5 to 1.2)"
     assert told in (tmp_path / "README.md").read_text()
 
 
-async def test_a_failing_policy_costs_its_episodes_alone(tmp_path: Path) -> None:
-    config = GenerateConfig(
-        trajectories=60, policy_model="scripted", policy_share=0.5, continuations=64
-    )
-    async with httpx.AsyncClient() as http:
-        policy = Policy(PolicyConfig("http://127.0.0.1:9/v1", "scripted", retries=0), http)
-        report = await generate_data(Game24Domain(), Game24, tmp_path, config, policy)
-    counts = report["counts"]
-    assert counts["lost: the policy failed"] > 0
-    assert counts["explored"] > 0
-    assert counts["explored"] + counts["lost: the policy failed"] >= 60
-    assert counts["policy: failures"] > counts["lost: the policy failed"], "written ones as well"
-    assert "policy: completions" not in counts or counts["policy: completions"] == 0
-    assert "the policy scripted (0 of " in (tmp_path / "README.md").read_text()
-    assert counts["pairs"] == len(load_dataset(tmp_path).pairs) > 0
-
-
-class Flaky(Game24):
-    """Fails at every seventh step, or with an error that is no environment's."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
-        self.taken = 0
-        self.closed = False
-
-    async def step(self, action: str) -> StepResult:
-        self.taken += 1
-        if self.taken % 7 == 0:
-            raise self.error
-        return await super().step(action)
-
-    async def close(self) -> None:
-        self.closed = True
-
-
-async def test_a_failing_environment_costs_its_episodes_alone(tmp_path: Path) -> None:
-    flaky = Flaky(EnvironmentFailure("it died"))
-    report = await generate_data(Game24Domain(), lambda: flaky, tmp_path, CONFIG)
-    counts = report["counts"]
-    assert 0 < counts["explored"] < 120
-    assert counts["lost: the environment failed"] > 120 - counts["explored"], "later ones as well"
-    assert counts["pairs"] == len(load_dataset(tmp_path).pairs) > 0
-    assert flaky.closed
-
-
-async def test_another_error_ends_generation_plainly_and_closes(tmp_path: Path) -> None:
-    flaky = Flaky(ConfigurationError("no such level"))
-    with pytest.raises(ConfigurationError, match="no such level"):
-        await generate_data(Game24Domain(), lambda: flaky, tmp_path, CONFIG)
-    assert flaky.closed
-
-
 async def test_a_second_writer_is_refused_and_cuts_nothing(folder: Path) -> None:
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     with only_writer(folder), pytest.raises(ConfigurationError, match="another process"):
         await make(folder)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    after = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert after == before
     await make(folder)
 
 
@@ -410,13 +315,13 @@ def test_records_survive_the_round_trip(tmp_path: Path) -> None:
 
 
 def test_an_environment_without_generator_says_so() -> None:
-    with pytest.raises(ConfigurationError, match=r"no data generator for 'webshop'.*game24"):
-        domain("webshop")
+    with pytest.raises(ConfigurationError, match=r"no data generator for 'maze'.*game24"):
+        domain("maze")
 
 
 def test_nothing_that_makes_data_or_trains_imports_the_solver() -> None:
     root = Path(__file__).parents[1]
-    sources = [*(root / "training").glob("*.py"), *(root / "reward").glob("*.py")]
+    sources = [*(root / "training").rglob("*.py"), *(root / "reward").rglob("*.py")]
     assert len(sources) > 10
     for path in sources:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):

@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def save_tiny_backbone(folder: Path) -> Path:
-    """Write model and tokenizer and return the folder."""
+def save_tiny_backbone(folder: Path, positions: int = 512) -> Path:
+    """Write model and tokenizer and return the folder.
+
+    Args:
+        folder: Where to.
+        positions: Most tokens that it takes.
+    """
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
@@ -17,7 +22,9 @@ def save_tiny_backbone(folder: Path) -> Path:
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]"
@@ -29,7 +36,7 @@ def save_tiny_backbone(folder: Path) -> Path:
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
-        max_position_embeddings=512,
+        max_position_embeddings=positions,
     )
     BertModel(config).save_pretrained(folder)
     return folder

@@ -1,193 +1,175 @@
-"""From a data folder to token batches: which texts meet in which training step.
+"""Which examples meet in which training step.
 
-Texts are tokenised once and shared: a prefix that stands in ten pairs, or that ten trajectories
-have in common, is one row. A batch is packed with pairs around the same chosen rows, so that a
-step compares more pairs than half of the rows it encodes; their Monte-Carlo values ride along.
-(Rows with a value alone were tried as a quarter of each batch: they cost more than they taught.)
-Which rows meet is a function of (seed, step): a resumed run goes on with exactly the batches that
-were left.
+A pack is bounded twice: by trajectories, because with few minutes more steps beat larger ones, and
+by the positions of its distinct parts, which is what memory and time go by. Pairs that start alike
+(the same instruction and opening; for environments whose newest observation is everything, the same
+state) come together, so that a step compares more than it encodes; packs are filled with pairs of
+similar length. Monte-Carlo values ride along, also those of prefixes that are in the pack only as
+the beginning of something longer. (Items with a value alone were tried as a quarter of each pack:
+they cost more than they taught.) The packs are a function of the seed and of where the last one
+ended: a resumed run goes on with exactly those that were left.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from armap_agents.errors import ConfigurationError
-from armap_agents.reward.model import pad
-from armap_agents.reward.render import Rendering, render
-from armap_agents.training.records import Dataset
+from armap_agents.reward.backbones import Part
+from armap_agents.training.examples import Examples, Start
 
 GROUP = 8
-"""Most pairs that share their chosen row in one batch."""
+"""Most pairs in a row that start alike."""
+
+BLOCK = 8
+"""Most such rows of similar length, within a factor of 2, one after the other."""
+
+SHORT = 64
+"""Characters below which length makes no difference."""
 
 
-@dataclass
-class Examples:
-    """Tokenised rows with what is known of them.
+@dataclass(frozen=True)
+class Pack:
+    """The pairs of one forward pass.
 
     Attributes:
-        rows: Token ids of each distinct text.
-        pairs: (chosen row, rejected row, number of steps, margin) of each distinct pair.
-        values: Monte-Carlo return of a row, 0 to 1, where it has one.
+        pairs: Their indices.
+        epoch: Epoch in which the pack after this one begins.
+        offset: Pairs of that epoch before it.
     """
 
-    rows: list[list[int]] = field(default_factory=list)
-    pairs: list[tuple[int, int, int, float]] = field(default_factory=list)
-    values: dict[int, float] = field(default_factory=dict)
+    pairs: tuple[int, ...]
+    epoch: int
+    offset: int
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One training step's input.
+    """A pack as tensors.
 
     Attributes:
-        ids: Token ids, ``int64 [rows, tokens]``.
-        mask: 1 for tokens, ``int64 [rows, tokens]``.
-        chosen: Row of each pair's better text, ``int64 [pairs]``.
-        rejected: Row of its worse text, ``int64 [pairs]``.
+        items: The parts of each distinct trajectory.
+        chosen: Item of each pair's better side, ``int64 [pairs]``.
+        rejected: Item of its worse side, ``int64 [pairs]``.
+        label: Chance that the better side is better, ``float32 [pairs]``.
         margin: Its margin, ``float32 [pairs]``.
-        valued: Rows with a value, ``int64 [valued]``.
+        valued: Items with a value, ``int64 [valued]``.
         values: Their values, ``float32 [valued]``.
+        parts: How many distinct parts the items have.
     """
 
-    ids: Tensor
-    mask: Tensor
+    items: list[list[Part]]
     chosen: Tensor
     rejected: Tensor
+    label: Tensor
     margin: Tensor
     valued: Tensor
     values: Tensor
-
-
-def held_out(task: str, share: float, seed: int) -> bool:
-    """Whether a task's records are kept from training: a fixed draw by its id."""
-    digest = hashlib.sha256(f"{seed} {task}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
-
-
-def split_examples(
-    data: Dataset,
-    renderings: Mapping[str, Rendering],
-    tokenizer: Any,
-    share: float,
-    seed: int,
-    max_tokens: int,
-) -> tuple[Examples, Examples]:
-    """Return training and held-out examples; no task is in both.
-
-    Raises:
-        ConfigurationError: There are too few tasks to hold any out.
-    """
-    sides = []
-    for kept_out in (False, True):
-        part = Dataset(
-            data.trajectories,
-            [pair for pair in data.pairs if held_out(pair.task, share, seed) is kept_out],
-            [value for value in data.values if held_out(value.task, share, seed) is kept_out],
-        )
-        if not part.pairs:
-            raise ConfigurationError(
-                "the data has too few tasks to hold some out: generate more trajectories"
-            )
-        sides.append(examples(part, renderings, tokenizer, max_tokens))
-    return sides[0], sides[1]
-
-
-def examples(
-    data: Dataset, renderings: Mapping[str, Rendering], tokenizer: Any, max_tokens: int
-) -> Examples:
-    """Render and tokenise every prefix that a pair or a value speaks of."""
-    texts: dict[str, int] = {}
-
-    def row(environment: str, trajectory: str, steps: int, instruction: str) -> int:
-        prefix = data.prefix(trajectory, steps, instruction)
-        text = render(prefix, renderings.get(environment, Rendering()))
-        return texts.setdefault(text, len(texts))
-
-    pairs = {}
-    for p in data.pairs:
-        chosen = row(p.environment, p.chosen, p.chosen_steps, p.instruction)
-        rejected = row(p.environment, p.rejected, p.rejected_steps, p.instruction)
-        if chosen != rejected:
-            pairs[chosen, rejected] = (chosen, rejected, p.chosen_steps, p.margin)
-    counts: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0])
-    for v in data.values:
-        total = counts[row(v.environment, v.trajectory, v.steps, v.instruction)]
-        total[0] += v.successes
-        total[1] += v.continuations
-    values = {index: good / played for index, (good, played) in counts.items() if played}
-    rows = tokenizer(list(texts), truncation=True, max_length=max_tokens)["input_ids"]
-    return Examples(rows, list(pairs.values()), values)
+    parts: int
 
 
 class Batches:
-    """The batches of training, by step.
+    """The packs of training, in order.
 
     Args:
-        examples: What to train on.
-        rows: Rows to encode a step, at most.
+        examples: What to train on; at least one pair.
+        rows: Trajectories in a pack, at most.
+        positions: Positions of a pack's distinct parts, at most, unless one pair takes more.
         seed: Draws the order.
-        padding: Id of the padding token.
     """
 
-    def __init__(self, examples: Examples, rows: int, seed: int, padding: int) -> None:
+    def __init__(self, examples: Examples, rows: int, positions: int, seed: int) -> None:
         self._examples = examples
         self._rows = rows
+        self._positions = positions
         self._seed = seed
-        self._padding = padding
-        self._groups: defaultdict[int, list[int]] = defaultdict(list)
+        self._groups: defaultdict[tuple[int, Start], list[int]] = defaultdict(list)
         for index, pair in enumerate(examples.pairs):
-            self._groups[pair[0]].append(index)
+            length = max(SHORT, examples.characters(pair.chosen)).bit_length()
+            self._groups[length, examples.items[pair.chosen].start].append(index)
+        self._valued: defaultdict[Start, list[int]] = defaultdict(list)
+        for item in examples.values:
+            self._valued[examples.items[item].start].append(item)
 
-    def __call__(self, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches from step `first` on, without end."""
-        step, epoch = 0, 0
+    def packs(self, epoch: int = 0, offset: int = 0) -> Iterator[Pack]:
+        """Yield the packs from a place on, without end."""
         while True:
-            for packed in self._epoch(epoch):
-                if step >= first:
-                    yield self._batch(packed)
-                step += 1
-            epoch += 1
+            order = self._order(epoch)
+            while offset < len(order):
+                count = self._fitting(order, offset)
+                pairs = tuple(order[offset : offset + count])
+                offset += count
+                more = offset < len(order)
+                yield Pack(pairs, epoch if more else epoch + 1, offset if more else 0)
+            epoch, offset = epoch + 1, 0
 
-    def _epoch(self, epoch: int) -> Iterator[list[int]]:
+    def batch(self, pack: Pack) -> Batch:
+        """Return a pack's tensors, on the CPU."""
+        pairs = [self._examples.pairs[index] for index in pack.pairs]
+        place: dict[int, int] = {}
+        for pair in pairs:
+            for item in (pair.chosen, pair.rejected):
+                place.setdefault(item, len(place))
+        keys = {part.key for item in place for part in self._examples.parts(item)}
+        valued = self._riding(place, keys)
+        for item in valued:
+            place.setdefault(item, len(place))
+        return Batch(
+            [self._examples.parts(item) for item in place],
+            torch.tensor([place[pair.chosen] for pair in pairs]),
+            torch.tensor([place[pair.rejected] for pair in pairs]),
+            torch.tensor([pair.label for pair in pairs], dtype=torch.float32),
+            torch.tensor([pair.margin for pair in pairs], dtype=torch.float32),
+            torch.tensor([place[item] for item in valued], dtype=torch.int64),
+            torch.tensor([self._examples.values[item] for item in valued], dtype=torch.float32),
+            len(keys),
+        )
+
+    def _riding(self, items: Iterable[int], keys: set[bytes]) -> list[int]:
+        """Return the items with a value that need no part beyond those of the pack."""
+        starts = dict.fromkeys(self._examples.items[item].start for item in items)
+        return [
+            item
+            for start in starts
+            for item in self._valued.get(start, ())
+            if all(part.key in keys for part in self._examples.parts(item))
+        ]
+
+    def _order(self, epoch: int) -> list[int]:
         rng = Random(f"{self._seed} pairs {epoch}")
         chunks = []
-        for group in self._groups.values():
+        for (length, _), group in self._groups.items():
             members = group.copy()
             rng.shuffle(members)
-            chunks += [members[i : i + GROUP] for i in range(0, len(members), GROUP)]
+            chunks += [(length, members[i : i + GROUP]) for i in range(0, len(members), GROUP)]
         rng.shuffle(chunks)
-        packed: list[int] = []
-        texts: set[int] = set()
-        for chunk in chunks:
-            new = {row for index in chunk for row in self._examples.pairs[index][:2]}
-            if packed and len(texts | new) > self._rows:
-                yield packed
-                packed, texts = [], set()
-            packed.extend(chunk)
-            texts |= new
-        yield packed
+        similar: defaultdict[int, list[list[int]]] = defaultdict(list)
+        for length, chunk in chunks:
+            similar[length].append(chunk)
+        blocks = [
+            some[i : i + BLOCK] for some in similar.values() for i in range(0, len(some), BLOCK)
+        ]
+        rng.shuffle(blocks)
+        return [index for block in blocks for chunk in block for index in chunk]
 
-    def _batch(self, packed: Sequence[int]) -> Batch:
-        pairs = [self._examples.pairs[index] for index in packed]
-        rows = list(dict.fromkeys(row for pair in pairs for row in pair[:2]))
-        place = {row: i for i, row in enumerate(rows)}
-        ids, mask = pad([self._examples.rows[row] for row in rows], self._padding)
-        valued = [row for row in rows if row in self._examples.values]
-        return Batch(
-            ids,
-            mask,
-            torch.tensor([place[pair[0]] for pair in pairs]),
-            torch.tensor([place[pair[1]] for pair in pairs]),
-            torch.tensor([pair[3] for pair in pairs]),
-            torch.tensor([place[row] for row in valued], dtype=torch.int64),
-            torch.tensor([self._examples.values[row] for row in valued]),
-        )
+    def _fitting(self, order: Sequence[int], first: int) -> int:
+        """Return how many pairs from `first` on make a pack, at least one."""
+        items: set[int] = set()
+        keys: set[bytes] = set()
+        positions = 0
+        for count in range(len(order) - first):
+            pair = self._examples.pairs[order[first + count]]
+            items |= {pair.chosen, pair.rejected}
+            for item in (pair.chosen, pair.rejected):
+                for part in self._examples.parts(item):
+                    if part.key not in keys:
+                        keys.add(part.key)
+                        positions += part.length
+            if count and (len(items) > self._rows or positions > self._positions):
+                return count
+        return len(order) - first

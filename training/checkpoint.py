@@ -1,7 +1,8 @@
 """Checkpoints of a training run that survive being killed at any moment.
 
 A checkpoint is a folder that appears by one rename; the newest whole one counts and older ones are
-deleted after it is there. Weights and optimiser moments are safetensors, the rest is JSON.
+deleted after it is there. Weights, those of the best evaluation and optimiser moments are
+safetensors, the rest is JSON.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +23,9 @@ from armap_agents.training.records import PAIRS, VALUES
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
 
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+"""What AdamW remembers of a weight."""
+
 
 @dataclass
 class Progress:
@@ -28,29 +33,76 @@ class Progress:
 
     Attributes:
         step: Optimiser steps taken.
-        seconds: Wall seconds spent in training, over all resumed parts.
+        seconds: Wall seconds spent in training and evaluating, over all resumed parts.
         cpu_seconds: CPU seconds likewise.
         pairs: Pairs compared, repeats counted.
-        rows: Texts encoded, repeats counted.
+        parts: Parts encoded, repeats counted.
+        epoch: Epoch of the next pack.
+        offset: Pairs of that epoch before it.
+        evaluations: Evaluations made.
+        best: Greatest held-out accuracy so far, below 0 before the first evaluation.
+        stale: Evaluations since.
     """
 
     step: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     pairs: int = 0
-    rows: int = 0
+    parts: int = 0
+    epoch: int = 0
+    offset: int = 0
+    evaluations: int = 0
+    best: float = -1.0
+    stale: int = 0
+
+    def spent(self) -> dict[str, float]:
+        """Return what training took, for the model's settings."""
+        names = ("step", "seconds", "cpu_seconds", "pairs", "parts")
+        return {name: getattr(self, name) for name in names}
+
+
+def trained(network: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the weights that training moves, by name."""
+    return {name: p for name, p in network.named_parameters() if p.requires_grad}
+
+
+def snapshot(network: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of the trained weights, on the CPU."""
+    copies = {}
+    for name, parameter in trained(network).items():
+        copies[name] = parameter.detach().to("cpu", copy=True)
+    return copies
+
+
+def restore(network: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Put the weights of a `snapshot` back."""
+    with torch.no_grad():
+        for name, parameter in trained(network).items():
+            parameter.copy_(weights[name])
 
 
 def save_checkpoint(
-    folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+    folder: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    best: dict[str, Tensor],
 ) -> None:
-    """Write a checkpoint and delete those before it."""
+    """Write a checkpoint and delete those before it.
+
+    Args:
+        folder: Where checkpoints lie.
+        network: Its trained weights are kept.
+        optimizer: Its moments are kept.
+        progress: Kept as it is.
+        best: The `snapshot` of the best evaluation; may be empty.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / "partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    tensors: dict[str, Tensor] = {}
-    for name, parameter in _trained(network):
+    tensors = {f"best {name}": weight for name, weight in best.items()}
+    for name, parameter in trained(network).items():
         tensors[f"weight {name}"] = parameter.detach()
         for key, moment in optimizer.state[parameter].items():
             tensors[f"{key} {name}"] = moment
@@ -64,34 +116,39 @@ def save_checkpoint(
 
 def load_checkpoint(
     folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer
-) -> Progress | None:
-    """Bring network and optimiser to the newest checkpoint; None where there is none."""
+) -> tuple[Progress, dict[str, Tensor]]:
+    """Bring network and optimiser to the newest checkpoint, if there is one.
+
+    Returns:
+        How far it is, and the weights of the best evaluation, if any.
+    """
     found = _whole(folder)
     if not found:
-        return None
+        return Progress(), {}
     tensors = load_file(found[-1] / TENSORS)
     with torch.no_grad():
-        for name, parameter in _trained(network):
-            parameter.copy_(tensors.pop(f"weight {name}"))
-            for key in ("step", "exp_avg", "exp_avg_sq"):
-                optimizer.state[parameter][key] = tensors.pop(f"{key} {name}")
-    return Progress(**json.loads((found[-1] / STATE).read_text("utf-8")))
-
-
-def _trained(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    return [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+        for name, parameter in trained(network).items():
+            parameter.copy_(tensors[f"weight {name}"])
+            # A weight that has met no gradient yet, such as one for images, has no moments.
+            for key in MOMENTS:
+                if (moment := tensors.get(f"{key} {name}")) is not None:
+                    optimizer.state[parameter][key] = moment.to(parameter.device)
+    prefix = "best "
+    best = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
+    return Progress(**json.loads((found[-1] / STATE).read_text("utf-8"))), best
 
 
 def _whole(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
 
 
-def data_digest(data: Path) -> str:
-    """Return the digest of a data folder's pairs and values."""
+def data_digest(folders: Iterable[Path]) -> str:
+    """Return the digest of some data folders' pairs and values."""
     hashed = hashlib.sha256()
-    for name in (PAIRS, VALUES):
-        if (data / name).is_file():
-            hashed.update((data / name).read_bytes())
+    for folder in folders:
+        for name in (PAIRS, VALUES):
+            if (folder / name).is_file():
+                hashed.update((folder / name).read_bytes())
     return hashed.hexdigest()
 
 

@@ -1,58 +1,95 @@
-"""Corrupt: change one action of a good trajectory and execute what follows.
+"""Corrupt: execute a good trajectory with something done wrong.
 
-The changed trajectory's observations are the environment's own, never edited text. What follows the
-changed action are the original actions where they are still possible, random ones elsewhere.
+A negative's observations are the environment's own, never edited text. What has become impossible
+is left out; should the episode then not come to its end, as many random actions are taken instead.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from random import Random
 
 from armap_agents.environment import Environment
-from armap_agents.training.explore import Choose, extend, finish, replay
-from armap_agents.trajectory import Trajectory
+from armap_agents.training.domain import Choose, Corruption
+from armap_agents.training.explore import extend, replay, step_limit, stopped
+from armap_agents.trajectory import Observation, Trajectory
+
+_HOLE = re.compile(r"\\{\w*\\}")
+"""A hole of an escaped template."""
 
 
-async def corrupt(
-    environment: Environment, positive: Trajectory, k: int, choose: Choose, rng: Random
-) -> Trajectory | None:
-    """Execute `positive` with another action at step `k`, counted from 1.
+def parting(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return how many leading actions two episodes share."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((k for k, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def is_possible(action: str, observation: Observation) -> bool:
+    """Whether an observation allows an action, as far as it says what it allows."""
+    if observation.actions is None and not observation.templates:
+        return True
+    return action in (observation.actions or ()) or any(
+        re.fullmatch(_HOLE.sub(".+", re.escape(template)), action)
+        for template in observation.templates
+    )
+
+
+async def execute(
+    environment: Environment, positive: Trajectory, actions: Sequence[str], rng: Random
+) -> Trajectory:
+    """Execute other actions in the place of a trajectory's.
 
     Args:
-        environment: Where to execute it.
-        positive: A finished trajectory; its first k−1 steps are kept.
-        k: The step to change, 1 ≤ k ≤ len(positive).
-        choose: Picks the other action (a policy), asked once.
-        rng: Draws the actions after it where the original ones are impossible.
+        environment: Where to execute them.
+        positive: An executed trajectory; the beginning that it shares is not executed again where
+            the environment can be restored at once.
+        actions: Everything to do, from the start of the episode.
+        rng: Draws what is done in place of what has become impossible.
 
     Returns:
-        The finished trajectory, or None where the same action was picked.
+        The trajectory as far as actions, the episode and the step limit go.
     """
-    prefix = await replay(environment, positive, k - 1)
-    action = await choose(prefix)
-    if action == positive.steps[k - 1].action:
-        return None
-    changed = await extend(environment, prefix, action)
-    later = positive.actions[k:]
+    shared = parting(actions, positive.actions)
+    trajectory = await replay(environment, positive, shared)
+    limit = step_limit(positive.task)
+    left_out = 0
+    for action in actions[shared:]:
+        if trajectory.done or len(trajectory) >= limit:
+            break
+        if is_possible(action, trajectory.last):
+            trajectory = await extend(environment, trajectory, action)
+        else:
+            left_out += 1
+    while left_out and not trajectory.done and len(trajectory) < limit and trajectory.last.actions:
+        action = rng.choice(trajectory.last.actions)
+        trajectory = await extend(environment, trajectory, action)
+        left_out -= 1
+    return stopped(trajectory)
 
-    async def go_on(trajectory: Trajectory) -> str:
-        listed = trajectory.last.actions or ()
-        wanted = later[len(trajectory) - k] if len(trajectory) - k < len(later) else None
-        return wanted if wanted in listed else rng.choice(listed)
 
-    return await finish(environment, changed, go_on)
+async def wrong_action(positive: Trajectory, choose: Choose, rng: Random) -> list[str] | None:
+    """Return a trajectory's actions with one at a random step that a policy picks instead.
 
+    None where it picks the same.
 
-def another_action(positive: Trajectory, k: int, tried: set[str], rng: Random) -> Choose:
-    """Return a chooser of a uniform random listed action that is neither step k's nor in `tried`.
-
-    It returns step k's own action where no other is left, which `corrupt` answers with None.
+    Args:
+        positive: An executed trajectory whose observations still list their actions.
+        choose: Asks the policy.
+        rng: Draws the step.
     """
+    k = rng.randrange(len(positive))
+    action = await choose(positive.prefix(k))
+    own = positive.actions
+    return None if action == own[k] else [*own[:k], action, *own[k + 1 :]]
 
-    async def choose(trajectory: Trajectory) -> str:
-        own = positive.steps[k - 1].action
-        listed = trajectory.last.actions or ()
-        others = [action for action in listed if action != own and action not in tried]
-        return rng.choice(others) if others else own
 
-    return choose
+def by_turns(corruptions: Sequence[Corruption]) -> list[Corruption]:
+    """Return corruptions with their kinds taking turns, so that a few of them are of many kinds."""
+    turns: Counter[str] = Counter()
+    ranked = defaultdict[int, list[Corruption]](list)
+    for corruption in corruptions:
+        ranked[turns[corruption.kind]].append(corruption)
+        turns[corruption.kind] += 1
+    return [corruption for turn in sorted(ranked) for corruption in ranked[turn]]

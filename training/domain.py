@@ -2,45 +2,150 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
 from typing import Protocol
 
+from armap_agents.environment import Environment
 from armap_agents.errors import ConfigurationError
 from armap_agents.reward.render import Rendering
-from armap_agents.training.explore import Continuations
-from armap_agents.trajectory import Task, Trajectory
+from armap_agents.trajectory import JSON, Task, Trajectory
 
-DOMAINS = ("game24",)
+DOMAINS = ("game24", "scienceworld", "webshop")
 """Environments that data can be generated for."""
+
+Choose = Callable[[Trajectory], Awaitable[str]]
+"""Picks the next action of an open trajectory."""
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """What a trajectory is judged against.
+
+    Attributes:
+        text: As an agent would be told.
+        asks: What it asks for, as the domain understands it: made of what a trajectory showed.
+    """
+
+    text: str
+    asks: JSON
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """A way to do a trajectory's task wrong.
+
+    Attributes:
+        kind: What is wrong, such as ``wrong option``; counted in the report.
+        actions: Everything to do instead, from the start of the episode.
+    """
+
+    kind: str
+    actions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Continuations:
+    """How executed continuations of a prefix ended.
+
+    Attributes:
+        count: K, how many were played.
+        total: Sum of their returns, each from 0 to 1.
+        example: The actions of the first that returned 1, None without any.
+    """
+
+    count: int
+    total: float
+    example: tuple[str, ...] | None = None
 
 
 class Domain(Protocol):
     """What generation must know about an environment beyond its protocol.
 
-    Nothing here may use gold paths, hidden goals or true scores; rules and checks on executed
-    episodes are allowed.
+    Nothing here may use gold paths, hidden goals, hidden fields or true scores; what an agent sees,
+    rules that everybody knows, and checks on executed episodes are allowed. A domain whose
+    observations show the whole state of a short game may say ``each_depth = True``: its pairs are
+    then of prefixes of every depth alike, and every prefix gets a value. One whose environment is
+    slow for what only the eye gets may have ``continued_options``: options that come over all
+    others where continuations are played, which nobody looks at.
+
+    Attributes:
+        environment: Its registered name.
+        rendering: How its trajectories are written for reward models.
+        options: Options of the environment that exploring needs; the user's come over them.
+        continuations: K, continuations of a prefix by default.
+        example: An instruction in the environment's style, on nothing that is evaluated; shown to
+            the LLM that writes instructions.
     """
 
     environment: str
     rendering: Rendering
+    options: Mapping[str, JSON]
+    continuations: int
+    example: str
 
-    def tasks(self) -> list[Task]:
-        """List the tasks that may be explored: none that any evaluation uses."""
+    def tasks(self, environment: Environment) -> list[Task]:
+        """List the tasks whose openings may be explored: none that any evaluation uses."""
         ...
 
-    def fulfils(self, trajectory: Trajectory, text: str) -> bool:
-        """Whether a finished trajectory fulfils an instruction."""
+    def intent(self, opening: Trajectory, rng: Random) -> Choose:
+        """Return a chooser that carries out one random intent with what it sees listed.
+
+        It needs no policy and gets somewhere; where it can go no further it acts at random.
+        """
         ...
 
-    def template(self, trajectory: Trajectory) -> str | None:
-        """Return an instruction that a finished trajectory fulfils, None if there is none."""
+    def instruct(
+        self, trajectory: Trajectory, rng: Random, constraints: int | None = None
+    ) -> Instruction | None:
+        """Return an instruction that an executed trajectory fulfils.
+
+        Args:
+            trajectory: A finished one, or one that ran into its limit.
+            rng: Draws what is asked for and how it is worded.
+            constraints: How many things to ask for at once; None draws.
+
+        Returns:
+            None where the trajectory did nothing worth asking for, or what it did may be what an
+            evaluation asks for.
+        """
         ...
 
-    def grounded(self, trajectory: Trajectory, text: str) -> bool:
-        """Whether a written instruction says what the trajectory did."""
+    def grounded(self, text: str, instruction: Instruction) -> bool:
+        """Whether a text that an LLM wrote asks for what `instruction` asks, and in its form."""
         ...
 
-    def continuations(self, prefix: Trajectory, text: str, count: int, seed: int) -> Continuations:
-        """Play uniformly random continuations of a prefix; success fulfils the instruction."""
+    def fulfils(self, trajectory: Trajectory, instruction: Instruction) -> float:
+        """Return the share of what is asked for that an executed trajectory did, 1.0 for all."""
+        ...
+
+    def corruptions(
+        self,
+        trajectory: Trajectory,
+        instruction: Instruction,
+        others: Sequence[Trajectory],
+        rng: Random,
+    ) -> list[Corruption]:
+        """Return ways to fail the instruction that look like the trajectory.
+
+        Args:
+            trajectory: Fulfils the instruction.
+            instruction: What it fulfils.
+            others: Other executed trajectories of the same task, to borrow from.
+            rng: Draws among the ways.
+        """
+        ...
+
+    async def continued(
+        self,
+        environment: Environment,
+        prefix: Trajectory,
+        instruction: Instruction,
+        count: int,
+        rng: Random,
+    ) -> Continuations:
+        """Play executed continuations of a prefix; a return is what `fulfils` says at the end."""
         ...
 
 
@@ -50,10 +155,18 @@ def domain(environment: str) -> Domain:
     Raises:
         ConfigurationError: It knows nothing about this one.
     """
-    if environment not in DOMAINS:
-        raise ConfigurationError(
-            f"there is no data generator for {environment!r}: use one of {', '.join(DOMAINS)}"
-        )
-    from armap_agents.training.game24 import Game24Domain
+    if environment == "game24":
+        from armap_agents.training.domains.game24 import Game24Domain
 
-    return Game24Domain()
+        return Game24Domain()
+    if environment == "scienceworld":
+        from armap_agents.training.domains.scienceworld import ScienceWorldDomain
+
+        return ScienceWorldDomain()
+    if environment == "webshop":
+        from armap_agents.training.domains.webshop import WebShopDomain
+
+        return WebShopDomain()
+    raise ConfigurationError(
+        f"there is no data generator for {environment!r}: use one of {', '.join(DOMAINS)}"
+    )

@@ -1,25 +1,30 @@
-"""A data folder while it is written: three files that grow together, a journal, a report.
+"""A data folder while it is written: files that grow together, images, a journal, a report.
 
-All of a task's lines are appended, then ``journal.jsonl`` notes the files' lengths. A run that was
-killed cuts the files back to the last note and goes on with the next task, so that nothing is there
-twice and nothing by half.
+A unit is everything made from one task. Its images are written first, then all of its lines are
+appended, then ``journal.jsonl`` notes the files' lengths. A run that was killed cuts the files back
+to the last note, deletes the images that no note has, and goes on with the next unit. A task that
+comes up again may give a line again; it is written once. So nothing is there twice and nothing by
+half.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from armap_agents.training.explore import BY_POLICY
+from armap_agents.errors import ConfigurationError
+from armap_agents.training.datacard import card
 from armap_agents.training.identity import check_identity
 from armap_agents.training.records import (
+    IMAGES,
     PAIRS,
     SCHEMA_VERSION,
     TRAJECTORIES,
@@ -29,19 +34,34 @@ from armap_agents.training.records import (
     record_line,
     trajectory_line,
 )
-from armap_agents.trajectory import Trajectory
+from armap_agents.trajectory import Image, Trajectory
+
+T = TypeVar("T")
 
 CONFIG, JOURNAL, REPORT, CARD = "config.json", "journal.jsonl", "report.json", "README.md"
 
 
 @dataclass
 class Unit:
-    """Everything made from one task."""
+    """Everything made from one task.
+
+    Attributes:
+        trajectories: By id.
+        pairs: By what makes two of them the same.
+        values: By instruction and state.
+        counts: What was made and dropped.
+    """
 
     trajectories: dict[str, Trajectory] = field(default_factory=dict)
     pairs: dict[tuple[Any, ...], Pair] = field(default_factory=dict)
     values: dict[tuple[Any, ...], PrefixValue] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+
+
+def images_of(trajectories: Iterable[Trajectory]) -> dict[str, Image]:
+    """Return the pictures that trajectories show, by digest."""
+    seen = (o for t in trajectories for o in (t.observation, *(s.observation for s in t.steps)))
+    return {o.image.sha256: o.image for o in seen if o.image is not None}
 
 
 class DataFolder:
@@ -53,29 +73,36 @@ class DataFolder:
         config: What the data is made with, as JSON.
 
     Attributes:
-        done: Ids of the tasks that are written.
+        units: How many units are written.
         counts: What was made and dropped so far.
 
     Raises:
-        ConfigurationError: The folder holds data of another configuration.
+        ConfigurationError: The folder holds data of another configuration, or cannot go on.
     """
 
     def __init__(self, path: Path, environment: str, config: Mapping[str, Any]) -> None:
         self.path = path
         self.environment = environment
-        self.config = config
-        self.done: set[str] = set()
+        self.config = json.loads(json.dumps(config))
+        self.units = 0
         self.counts: Counter[str] = Counter()
-        path.mkdir(parents=True, exist_ok=True)
-        wanted = {"environment": environment, "schema_version": SCHEMA_VERSION, **config}
-        check_identity(path / CONFIG, wanted, "data of another configuration")
+        self._images: set[str] = set()
+        self._written: set[bytes] = set()
+        (path / IMAGES).mkdir(parents=True, exist_ok=True)
+        identity = {"environment": environment, "schema_version": SCHEMA_VERSION, **self.config}
+        identity.pop("pairs", None)  # a folder may grow
+        check_identity(path / CONFIG, identity, "data of another configuration")
         lengths = self._read_journal()
         self._files = {}
         for name in (TRAJECTORIES, VALUES, PAIRS):
-            file = (path / name).open("ab")
-            file.truncate(lengths.get(name, 0))
-            self._files[name] = file
+            file = self._cut(name, lengths.get(name, 0))
+            with file.open("rb") as lines:
+                self._written.update(map(_digest, lines))
+            self._files[name] = file.open("ab")
         self._journal = (path / JOURNAL).open("ab")
+        for image in (path / IMAGES).iterdir():
+            if image.name not in self._images:
+                image.unlink()
 
     def _read_journal(self) -> dict[str, int]:
         lengths: dict[str, int] = {}
@@ -85,50 +112,93 @@ class DataFolder:
             for line in path.read_bytes().splitlines(keepends=True):
                 if not line.endswith(b"\n"):
                     break
-                note = json.loads(line)
+                try:
+                    note = json.loads(line)
+                    lengths = note["lengths"]
+                    self._images.update(note["images"])
+                    self.counts.update(note["counts"])
+                except (ValueError, KeyError, TypeError):
+                    raise ConfigurationError(
+                        f"{path} line {self.units + 1} is damaged: use another --out or delete "
+                        f"{self.path}"
+                    ) from None
                 whole += len(line)
-                lengths = note["lengths"]
-                self.done.add(note["task"])
-                self.counts.update(note["counts"])
-            with path.open("ab") as file:
-                file.truncate(whole)
+                self.units += 1
+            self._cut(JOURNAL, whole)
         return lengths
 
+    def _cut(self, name: str, length: int) -> Path:
+        """Cut a file back to what is noted."""
+        path = self.path / name
+        with path.open("ab") as file:
+            if file.tell() < length:
+                raise ConfigurationError(
+                    f"{path} is shorter than {JOURNAL} says: use another --out or delete "
+                    f"{self.path}"
+                )
+            file.truncate(length)
+        return path
+
     def append(self, task: str, unit: Unit) -> None:
-        """Write a task's records, then note them."""
-        lines = {
-            TRAJECTORIES: map(trajectory_line, unit.trajectories.values()),
-            VALUES: map(record_line, unit.values.values()),
-            PAIRS: map(record_line, unit.pairs.values()),
+        """Write a unit's images and records, then note them."""
+        images = {
+            digest: image
+            for digest, image in images_of(unit.trajectories.values()).items()
+            if digest not in self._images
         }
-        for name, file in self._files.items():
-            file.write("".join(lines[name]).encode())
-            file.flush()
-        unit.counts.update(
-            trajectories=len(unit.trajectories), pairs=len(unit.pairs), values=len(unit.values)
-        )
+        for digest, image in images.items():
+            (self.path / IMAGES / digest).write_bytes(image.data)
+        self._append(TRAJECTORIES, unit.trajectories.values(), trajectory_line, unit.counts)
+        self._append(VALUES, unit.values.values(), record_line, unit.counts)
+        for pair in self._append(PAIRS, unit.pairs.values(), record_line, unit.counts):
+            unit.counts[f"pairs by {pair.source}"] += 1
+            unit.counts[f"pairs, {pair.kind}"] += 1
+            prefixes = pair.chosen_steps < len(unit.trajectories[pair.chosen])
+            unit.counts["pairs of prefixes"] += prefixes
+        unit.counts["dropped: duplicate"] += len(unit.pairs) - unit.counts["pairs"]
+        unit.counts["images"] = len(images)
         note = {
             "task": task,
             "lengths": {name: file.tell() for name, file in self._files.items()},
+            "images": sorted(images),
             "counts": dict(unit.counts),
         }
         self._journal.write(json.dumps(note).encode() + b"\n")
         self._journal.flush()
-        self.done.add(task)
+        self._images.update(images)
+        self.units += 1
         self.counts.update(unit.counts)
 
-    def report(self, tasks: int, episodes: int) -> dict[str, Any]:
-        """Write ``report.json`` and the data card, and return the report."""
+    def _append(
+        self, name: str, records: Iterable[T], line_of: Callable[[T], str], counts: Counter[str]
+    ) -> list[T]:
+        """Append and count the records that are not there yet, and return them."""
+        new, lines = [], []
+        for record in records:
+            line = line_of(record).encode()
+            digest = _digest(line)
+            if digest not in self._written:
+                self._written.add(digest)
+                new.append(record)
+                lines.append(line)
+        self._files[name].write(b"".join(lines))
+        self._files[name].flush()
+        counts[name.removesuffix(".jsonl")] = len(new)
+        return new
+
+    def report(self, tasks: int) -> dict[str, Any]:
+        """Write ``report.json`` and the data card, and return the report.
+
+        Args:
+            tasks: How many tasks there are to explore.
+        """
         report = {
             "environment": self.environment,
-            "config": dict(self.config),
+            "config": self.config,
             "tasks": tasks,
-            "episodes_per_task": episodes,
-            "counts": dict(sorted(self.counts.items())),
-            "versions": {
-                "armap-agents": version("armap-agents"),
-                "python": platform.python_version(),
-            },
+            "units": self.units,
+            "counts": {name: n for name, n in sorted(self.counts.items()) if n},
+            "versions": _versions(self.environment),
         }
         (self.path / REPORT).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
         (self.path / CARD).write_text(card(report), "utf-8")
@@ -141,37 +211,16 @@ class DataFolder:
             file.close()
 
 
-def card(report: dict[str, Any]) -> str:
-    """Return the data card: what the folder holds and how it was made."""
-    config = report["config"]
-    policy, counts = config["policy_model"], report["counts"]
-    explorer = (
-        f"the policy {policy} ({counts.get(BY_POLICY, 0)} of {counts['explored']} episodes) and "
-        "uniform random actions"
-        if policy
-        else "uniform random actions"
-    )
-    rows = (f"| {name} | {n} |" for name, n in counts.items())
-    return "\n".join(
-        [
-            f"# Training pairs for {report['environment']}",
-            "",
-            f"Made by `armap generate {report['environment']}` with seed {config['seed']} on "
-            f"{report['tasks']} tasks, {report['episodes_per_task']} episodes each, explored by "
-            f"{explorer}. Labels are self-made: a prefix is good where one of its executed random "
-            f"continuations succeeded, bad where none of them did ({config['continuations']} after "
-            "the first step, at least 64 later). Held-out tasks are excluded.",
-            "",
-            "`trajectories.jsonl`: executed episodes. `pairs.jsonl`: which prefix is better. "
-            "`values.jsonl`: how often a prefix's continuations succeeded.",
-            "",
-            "| what | count |",
-            "|---|---|",
-            *rows,
-            "",
-            "Versions: "
-            + ", ".join(f"{name} {number}" for name, number in report["versions"].items())
-            + ".",
-            "",
-        ]
-    )
+def _digest(line: bytes) -> bytes:
+    return hashlib.blake2b(line, digest_size=12).digest()
+
+
+def _versions(environment: str) -> dict[str, str]:
+    """Return the versions of what made the data; an environment may be a package of its own."""
+    found = {"python": platform.python_version()}
+    for package in ("armap-agents", environment):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,264 +1,74 @@
 """Generate a data folder: explore → refine → corrupt → pairs and values, task by task.
 
-A task is the unit of work: it is explored, its good trajectories get an instruction, corrupted
-copies are executed, and all of its records are written together. A run that was killed goes on with
-the first task that is not written. Without a policy the files depend on the configuration alone.
+A visit to a task is the unit of work: what it gives is written together, in the order of the tasks,
+whatever was done side by side. A run that was killed goes on with the first unit that is not
+written. Without a policy the files depend on the configuration alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from armap_agents.environment import Environment
-from armap_agents.errors import EnvironmentFailure, PolicyError
+from armap_agents.errors import ArmapError, ConfigurationError, EnvironmentFailure, PolicyError
 from armap_agents.locks import only_writer
 from armap_agents.policy import Policy
 from armap_agents.pool import DEFAULT_POOL_SIZE
-from armap_agents.training.corrupt import another_action, corrupt
 from armap_agents.training.domain import Domain
-from armap_agents.training.explore import (
-    LOST_ENVIRONMENT,
-    LOST_POLICY,
-    Choose,
-    Continuations,
-    ask,
-    explore,
-    finish,
-    replay,
-)
 from armap_agents.training.folder import DataFolder, Unit
-from armap_agents.training.records import Pair, PrefixValue, Source, bare
-from armap_agents.training.refine import refine
-from armap_agents.trajectory import Task, Trajectory
+from armap_agents.training.recipe import GenerateConfig
+from armap_agents.training.seat import Seat, in_thread
+from armap_agents.training.task import TaskGenerator
+from armap_agents.trajectory import Task
 
-EPISODES = 12
-"""Least episodes a task: fewer tasks are explored rather than each of them too thinly."""
+__all__ = ["GenerateConfig", "generate_data"]
+
+Progress = Callable[[int, int, Counter[str]], None]
+"""Called with the pairs there are, the pairs wanted, and all counts so far."""
+
+WITH_POLICY = 128
+"""The most tasks at work where a policy makes them wait."""
+
+WITHOUT_POLICY = 4
+"""The most tasks at work where environments alone do, on the cores of this machine."""
+
+EXPECTED = 20
+"""Pairs that a task is taken to give before the first has given any."""
+
+LOST_IN_A_ROW = 5
+"""Visits one after the other, every episode of which is lost, that end generation."""
 
 
-@dataclass(frozen=True)
-class GenerateConfig:
-    """What a data folder is made with; the same configuration resumes it.
+class _Visits:
+    """The tasks in the order in which they are visited: shuffled anew each time round.
 
-    Attributes:
-        trajectories: Episodes to explore, over all tasks.
-        seed: Seeds everything random.
-        policy_model: Name of the policy's model, None to explore at random alone.
-        policy_share: Share of the episodes, instructions and corruptions that the policy makes.
-        temperature: The policy's.
-        continuations: K after the first step; later prefixes have fewer ways to go on and get a
-            quarter of it per further step, at least 64.
-        negatives: Wanted per good prefix; half of them share all but the last step with it.
+    Args:
+        tasks: At least one.
+        seed: Of the order.
     """
 
-    trajectories: int = 20_000
-    seed: int = 0
-    policy_model: str | None = None
-    policy_share: float = 0.02
-    temperature: float = 1.0
-    continuations: int = 256
-    negatives: int = 4
+    def __init__(self, tasks: list[Task], seed: int) -> None:
+        self.tasks = tasks
+        self._seed = seed
+        self._rounds: dict[int, list[Task]] = {}
 
-
-class TaskGenerator:
-    """Makes the records of one task."""
-
-    def __init__(
-        self,
-        domain: Domain,
-        environment: Environment,
-        task: Task,
-        config: GenerateConfig,
-        episodes: int,
-        policy: Policy | None,
-    ) -> None:
-        self.domain = domain
-        self.environment = environment
-        self.task = task
-        self.config = config
-        self.episodes = episodes
-        self.policy = policy
-        self.rng = Random(f"{config.seed} {task.id}")
-        self.unit = Unit()
-
-    async def run(self) -> Unit:
-        """Explore, refine, corrupt."""
-        counts = self.unit.counts
-        counts.update({"explored": 0, LOST_POLICY: 0, LOST_ENVIRONMENT: 0})
-        played = await explore(
-            self.environment,
-            self.task,
-            self.episodes,
-            self.rng,
-            counts,
-            self.policy,
-            self.config.policy_share,
-            self.config.temperature,
-        )
-        explored = [bare(trajectory) for trajectory in played]
-        for positive in await self._positives(explored):
-            refined = await refine(self.domain, positive, self._asked(), self.config.seed, counts)
-            if refined is None:
-                counts["dropped: no instruction fits"] += 1
-                continue
-            text, worded = refined
-            counts[f"instructions: {worded}"] += 1
-            for k in range(1, len(positive) + 1):
-                await self._pairs(positive, k, text, explored)
-        for trajectory in explored:
-            for k in range(1, len(trajectory)):
-                self._value(trajectory, k, trajectory.instruction)
-        return self.unit
-
-    def _asked(self) -> Policy | None:
-        """Return the policy in its share of the cases."""
-        return self.policy if self.rng.random() < self.config.policy_share else None
-
-    async def _positives(self, explored: list[Trajectory]) -> list[Trajectory]:
-        """Return episodes worth an instruction: successes, and ones found by continuing."""
-        found: dict[tuple[str, ...], Trajectory] = {}
-        for trajectory in explored:
-            if trajectory.done and self.domain.fulfils(trajectory, trajectory.instruction):
-                found.setdefault(tuple(trajectory.actions[:1]), trajectory)
-        for trajectory in explored:
-            key = tuple(trajectory.actions[:1])
-            if key in found or len(trajectory) < 2:
-                continue
-            example = self._continuations(trajectory, 1, trajectory.instruction).example
-            if example is not None:
-                try:
-                    found[key] = await self._execute(trajectory, 1, example)
-                except EnvironmentFailure:
-                    self.unit.counts[LOST_ENVIRONMENT] += 1
-        self.unit.counts["positives"] += len(found)
-        return list(found.values())
-
-    async def _execute(
-        self, trajectory: Trajectory, k: int, actions: tuple[str, ...]
-    ) -> Trajectory:
-        prefix = await replay(self.environment, trajectory, k)
-
-        async def choose(current: Trajectory) -> str:
-            return actions[len(current) - k]
-
-        return bare(await finish(self.environment, prefix, choose))
-
-    async def _pairs(
-        self, positive: Trajectory, k: int, text: str, explored: list[Trajectory]
-    ) -> None:
-        """Pair the first k steps of a good trajectory with worse prefixes of the same length."""
-        sharing = self.config.negatives - self.config.negatives // 2
-        made, tried = 0, set[str]()
-        while made < sharing:
-            choose = another_action(positive, k, tried, self.rng)
-            negative = await self._corrupted(positive, k, choose)
-            if negative is None:
-                break
-            tried.add(negative.actions[k - 1])
-            made += self._pair(positive, bare(negative), k, text, "perturb")
-        policy = self._asked()
-        if policy is not None:
-            await self._policy_pair(policy, positive, k, text)
-        shared = max(1, k - 1)
-        others = [
-            t for t in explored if len(t) >= k and t.actions[:shared] != positive.actions[:shared]
-        ]
-        self.rng.shuffle(others)
-        made = 0
-        for negative in others:
-            if made == self.config.negatives // 2:
-                break
-            made += self._pair(positive, negative, k, text, "perturb")
-
-    async def _policy_pair(self, policy: Policy, positive: Trajectory, k: int, text: str) -> None:
-        """Let the policy write the wrong action."""
-        seed, counts = self.rng.randrange(2**31), self.unit.counts
-        choose = ask(self.environment, policy, self.config.temperature, seed, counts)
-        negative = await self._corrupted(positive, k, choose)
-        if negative is not None:
-            self._pair(positive, bare(negative), k, text, "llm")
-
-    async def _corrupted(self, positive: Trajectory, k: int, choose: Choose) -> Trajectory | None:
-        """Return what `corrupt` makes, None where the policy or the environment failed."""
-        try:
-            return await corrupt(self.environment, positive, k, choose, self.rng)
-        except PolicyError:
-            self.unit.counts[LOST_POLICY] += 1
-        except EnvironmentFailure:
-            self.unit.counts[LOST_ENVIRONMENT] += 1
-        return None
-
-    def _pair(
-        self, positive: Trajectory, negative: Trajectory, k: int, text: str, source: Source
-    ) -> bool:
-        """Add a pair unless the negative may be good too; say whether it was added."""
-        counts = self.unit.counts
-        counts["negatives tried"] += 1
-        good, bad = _seen(positive, k), _seen(negative, k)
-        if good == bad:
-            counts["dropped: no effect"] += 1
-            return False
-        if k == len(negative) and self.domain.fulfils(negative, text):
-            counts["dropped: fulfils the instruction"] += 1
-            return False
-        if k < len(negative) and self._value(negative, k, text).successes:
-            counts["dropped: can still succeed"] += 1
-            return False
-        for trajectory in (positive, negative):
-            self._value(trajectory, k, text)
-        key = (text, k, good, bad)
-        if key in self.unit.pairs:
-            counts["dropped: duplicate"] += 1
-            return False
-        self.unit.pairs[key] = Pair(
-            environment=self.domain.environment,
-            instruction=text,
-            chosen=self._keep(positive),
-            chosen_steps=k,
-            rejected=self._keep(negative),
-            rejected_steps=k,
-            task=self.task.id,
-            source=source,
-        )
-        counts[f"pairs at {k} steps"] += 1
-        return True
-
-    def _value(self, trajectory: Trajectory, k: int, text: str) -> Continuations:
-        """Return how the first k steps go on, noting it once per state and instruction."""
-        returns = self._continuations(trajectory, k, text)
-        key = (text, _seen(trajectory, k))
-        if key not in self.unit.values:
-            self.unit.values[key] = PrefixValue(
-                environment=self.domain.environment,
-                instruction=text,
-                trajectory=self._keep(trajectory),
-                steps=k,
-                continuations=returns.count,
-                successes=returns.successes,
-                task=self.task.id,
-            )
-        return returns
-
-    def _continuations(self, trajectory: Trajectory, k: int, text: str) -> Continuations:
-        if k == len(trajectory) and trajectory.done:
-            return Continuations(1, int(self.domain.fulfils(trajectory, text)), None)
-        count = max(64, self.config.continuations // 4 ** (k - 1))
-        return self.domain.continuations(trajectory.prefix(k), text, count, self.config.seed)
-
-    def _keep(self, trajectory: Trajectory) -> str:
-        self.unit.trajectories.setdefault(trajectory.id, trajectory)
-        return trajectory.id
-
-
-def _seen(trajectory: Trajectory, k: int) -> str:
-    """Return what the agent saw after k steps."""
-    return (trajectory.steps[k - 1].observation if k else trajectory.observation).text
+    def at(self, position: int) -> tuple[Task, str]:
+        """Return the task that is visited at a position, and the visit's seed."""
+        number, index = divmod(position, len(self.tasks))
+        if number not in self._rounds:
+            order = list(self.tasks)
+            Random(f"{self._seed} round {number}").shuffle(order)
+            self._rounds[number] = order
+        task = self._rounds[number][index]
+        return task, f"{self._seed} {number} {task.id}"
 
 
 async def generate_data(
@@ -267,8 +77,10 @@ async def generate_data(
     out: Path,
     config: GenerateConfig,
     policy: Policy | None = None,
-    progress: Callable[[int, int, Counter[str]], None] = lambda *_: None,
-    concurrency: int = 128,
+    writer: Policy | None = None,
+    progress: Progress = lambda *_: None,
+    concurrency: int | None = None,
+    make_unseen: Callable[[], Environment] | None = None,
 ) -> dict[str, Any]:
     """Make or complete a data folder.
 
@@ -277,53 +89,126 @@ async def generate_data(
         make: Makes an environment; one serves one task at a time.
         out: The data folder.
         config: What to make; a folder begun with another configuration is refused.
-        policy: Explores, writes instructions and wrong actions where given.
-        progress: Called with tasks done, tasks in all and the counts so far.
-        concurrency: Tasks side by side where a policy makes them wait, as many as environments
-            may be alive; one without.
+        policy: Explores and picks wrong actions in its share.
+        writer: Words instructions and intents in its share; default: the policy.
+        progress: Called after each task.
+        concurrency: Tasks at work side by side; never more than environments may be alive.
+        make_unseen: Makes an environment for continuations; default: they share the others.
 
     Returns:
         The report, as written to ``report.json``.
 
     Raises:
-        ConfigurationError: `out` holds data of another configuration, or is being written.
+        ConfigurationError: `out` holds data of another configuration or is being written, or the
+            environment's tasks give no pairs.
+        ArmapError: Policy or environment fail again and again; what is written stays.
     """
-    tasks = domain.tasks()
-    Random(config.seed).shuffle(tasks)
-    episodes = max(EPISODES, -(-config.trajectories // len(tasks)))
-    tasks = tasks[: max(1, config.trajectories // episodes)]
+    config = replace(config, continuations=config.continuations or domain.continuations)
     with only_writer(out):
-        folder = DataFolder(out, domain.environment, asdict(config))
         async with AsyncExitStack() as opened:
+            first = Seat(make)
+            opened.push_async_callback(first.close)
+            environment = await first.environment()
+            visits = _Visits(await asyncio.to_thread(domain.tasks, environment), config.seed)
+            if not visits.tasks:
+                raise ConfigurationError(f"{domain.environment} has no task that may be explored")
+            folder = await asyncio.to_thread(DataFolder, out, domain.environment, asdict(config))
             opened.callback(folder.close)
-            environments = [make()]
-            if policy is not None:
-                size = int(getattr(environments[0], "pool_size", DEFAULT_POOL_SIZE))
-                environments += [make() for _ in range(min(concurrency, size) - 1)]
-            width = len(environments)
-            for environment in environments:
-                opened.push_async_callback(environment.close)
-            todo = [task for task in tasks if task.id not in folder.done]
-            progress(len(folder.done), len(tasks), folder.counts)
-            for start in range(0, len(todo), width):
-                batch = todo[start : start + width]
-                units = await _side_by_side(
-                    [
-                        TaskGenerator(domain, environment, task, config, episodes, policy)
-                        for environment, task in zip(environments, batch, strict=False)
-                    ]
+            most = WITHOUT_POLICY if policy is None and writer is None else WITH_POLICY
+            size = int(getattr(environment, "pool_size", DEFAULT_POOL_SIZE))
+            seats = [first, *(Seat(make) for _ in range(min(concurrency or most, size) - 1))]
+            unseen = {seat: Seat(make_unseen) if make_unseen else seat for seat in seats}
+            for seat in {*seats[1:], *unseen.values()} - {first}:
+                opened.push_async_callback(seat.close)
+
+            def generator(position: int, seat: Seat) -> TaskGenerator:
+                task, seed = visits.at(position)
+                return TaskGenerator(
+                    domain, seat, unseen[seat], task, config, seed, policy, writer or policy
                 )
-                for task, unit in zip(batch, units, strict=True):
-                    folder.append(task.id, unit)
-                progress(len(folder.done), len(tasks), folder.counts)
-            return folder.report(len(tasks), episodes)
+
+            line = _Line(generator, seats, folder.units)
+            opened.push_async_callback(line.close)
+            await _fill(folder, line, visits, config.pairs, progress)
+            return await asyncio.to_thread(folder.report, len(visits.tasks))
 
 
-async def _side_by_side(generators: Sequence[TaskGenerator]) -> list[Unit]:
-    """Make the records of several tasks; the first error ends them all."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            running = [group.create_task(generator.run()) for generator in generators]
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in running]
+class _Line:
+    """Visits at work side by side, taken from it in their order.
+
+    Args:
+        generator: Makes what does the visit at a position in a seat.
+        seats: Where they work.
+        position: Of the first visit.
+    """
+
+    def __init__(
+        self, generator: Callable[[int, Seat], TaskGenerator], seats: list[Seat], position: int
+    ) -> None:
+        self._generator = generator
+        self._free: asyncio.Queue[Seat] = asyncio.Queue()
+        for seat in seats:
+            self._free.put_nowait(seat)
+        self._position = position
+        self._ahead = 2 * len(seats)  # a slow visit at the head should not make the others wait
+        self._visits: deque[asyncio.Task[tuple[Unit, ArmapError | None]]] = deque()
+
+    async def take(self, expected: int) -> tuple[Unit, ArmapError | None]:
+        """Return what the next visit gave, and its last failure.
+
+        Args:
+            expected: How many visits will be taken, as far as one can tell.
+        """
+        while len(self._visits) < max(1, min(expected, self._ahead)):
+            self._visits.append(asyncio.create_task(self._visit(self._position)))
+            self._position += 1
+        return await self._visits.popleft()
+
+    async def _visit(self, position: int) -> tuple[Unit, ArmapError | None]:
+        seat = await self._free.get()
+        try:
+            generator = self._generator(position, seat)
+            return await generator.run(), generator.failure
+        finally:
+            self._free.put_nowait(seat)
+
+    async def close(self) -> None:
+        """End the visits that nobody takes any more."""
+        for visit in self._visits:
+            visit.cancel()
+        await asyncio.gather(*self._visits, return_exceptions=True)
+
+
+async def _fill(
+    folder: DataFolder, line: _Line, visits: _Visits, wanted: int, progress: Progress
+) -> None:
+    """Append visits until there are as many pairs as wanted."""
+    lost: list[Unit] = []
+    fruitless = 0
+    progress(folder.counts["pairs"], wanted, folder.counts)
+    while folder.counts["pairs"] < wanted:
+        each = (folder.counts["pairs"] + EXPECTED) / (folder.units + 1)
+        missing = wanted - folder.counts["pairs"]
+        unit, failure = await line.take(-(-missing // max(1, round(each))))
+        lost.append(unit)
+        if failure is not None and not unit.counts["explored"]:
+            # An outage should not eat up tasks: they count only where it is over soon.
+            if len(lost) > LOST_IN_A_ROW:
+                kind = PolicyError if isinstance(failure, PolicyError) else EnvironmentFailure
+                raise kind(
+                    f"every episode of {len(lost)} tasks in a row is lost, the last because: "
+                    f"{failure}. What is written stays; the same command goes on with it"
+                )
+            continue
+        for done in lost:
+            task = visits.at(folder.units)[0]
+            await in_thread(partial(folder.append, task.id, done))
+            fruitless = 0 if done.counts["pairs"] else fruitless + 1
+        lost.clear()
+        if fruitless > len(visits.tasks):
+            raise ConfigurationError(
+                f"{fruitless} tasks in a row gave no new pair: ask for fewer --pairs or "
+                "--constraints, or explore more --episodes; "
+                f"{folder.path / 'journal.jsonl'} counts why"
+            )
+        progress(folder.counts["pairs"], wanted, folder.counts)

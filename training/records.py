@@ -1,14 +1,16 @@
-"""The files of a data folder: trajectories, pairs of prefixes, Monte-Carlo values of prefixes.
+"""The files of a data folder: trajectories, pairs of prefixes, Monte-Carlo values, images.
 
 ``trajectories.jsonl`` holds each executed episode once, under its content hash;
 ``pairs.jsonl`` says which prefix is better than which, under an instruction; ``values.jsonl`` says
 how often K executed continuations of a prefix succeeded. Pairs and values refer to trajectories by
-id and number of steps, so that one episode serves every depth. Each line carries the schema
-version; a field added later gets a default, a meaning that changes gets a new version.
+id and number of steps, so that one episode serves every depth. Screenshots lie in ``images``, named
+by their digest, and are read when they are looked at. Each line carries the schema version; a field
+added later gets a default, a meaning that changes gets a new version.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -16,25 +18,26 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from armap_agents.errors import ConfigurationError
-from armap_agents.trajectory import Observation, Step, Trajectory
+from armap_agents.trajectory import Image, Observation, Step, Trajectory
 
 SCHEMA_VERSION = 1
 
 TRAJECTORIES, PAIRS, VALUES = "trajectories.jsonl", "pairs.jsonl", "values.jsonl"
+IMAGES = "images"
 
 Source = Literal["perturb", "llm", "environment", "search-reward", "search-environment"]
 """Where a pair's label comes from; all but those with ``environment`` are self-made."""
 
 
 def bare(trajectory: Trajectory) -> Trajectory:
-    """Return the trajectory without the lists of valid actions.
+    """Return the trajectory without the lists of valid actions and the pictures for people.
 
     They are the bulk of a record (ScienceWorld lists hundreds a step), no scorer reads them, and
     replaying the actions brings them back.
     """
 
     def strip(observation: Observation) -> Observation:
-        return replace(observation, actions=None, templates=(), schema=None)
+        return replace(observation, actions=None, templates=(), schema=None, attachments={})
 
     return replace(
         trajectory,
@@ -54,9 +57,13 @@ class Pair:
         chosen_steps: How many of its steps count.
         rejected: Id of the worse trajectory.
         rejected_steps: How many of its steps count.
-        margin: Least difference of scores to aim at; 0 for none.
-        source: Where the label comes from.
         task: Id of the task that both were acted out on.
+        source: Where the label comes from.
+        kind: What is wrong with the worse one, such as ``wrong option``.
+        label: Chance that the chosen one is better: 1 for certain, less for soft labels.
+        margin: Least difference of scores to aim at; 0 for none.
+        rejected_instruction: What the worse one is judged against, where that is another
+            instruction: the same trajectory may be right under one and wrong under another.
     """
 
     environment: str
@@ -67,7 +74,10 @@ class Pair:
     rejected_steps: int
     task: str
     source: Source = "perturb"
+    kind: str = ""
+    label: float = 1.0
     margin: float = 0.0
+    rejected_instruction: str | None = None
     schema_version: int = SCHEMA_VERSION
 
 
@@ -81,7 +91,7 @@ class PrefixValue:
         trajectory: Id of the trajectory.
         steps: How many of its steps count.
         continuations: K, the number of executed continuations.
-        successes: How many of them fulfilled the instruction.
+        successes: Sum of their returns, each from 0 to 1: the share of the instruction fulfilled.
         task: Id of the task.
     """
 
@@ -90,7 +100,7 @@ class PrefixValue:
     trajectory: str
     steps: int
     continuations: int
-    successes: int
+    successes: float
     task: str
     schema_version: int = SCHEMA_VERSION
 
@@ -172,8 +182,83 @@ def _records(path: Path, kind: type[_Record], known: set[str]) -> list[_Record]:
     return records
 
 
+class StoredImage(Image):
+    """A picture that lies in a data folder, read each time it is looked at.
+
+    Args:
+        path: The file.
+        reference: What the trajectory's line says about it: digest and MIME type.
+        trajectory: Id of the trajectory that shows it, for the message.
+    """
+
+    def __init__(self, path: Path, reference: Mapping[str, Any], trajectory: str) -> None:
+        given = {"path": path, "trajectory": trajectory}
+        given |= {name: reference[name] for name in ("sha256", "media_type")}
+        for name, value in given.items():
+            object.__setattr__(self, name, value)
+        if not path.is_file():
+            raise ConfigurationError(f"{self._what} is missing: {_AGAIN}")
+
+    path: Path
+    trajectory: str
+
+    @property
+    def data(self) -> bytes:
+        """The encoded file's bytes.
+
+        Raises:
+            ConfigurationError: The file is gone or damaged.
+        """
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self._what} cannot be read ({error.strerror}): {_AGAIN}"
+            ) from None
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise ConfigurationError(f"{self._what} is damaged: {_AGAIN}")
+        return data
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Image) and (self.sha256, self.media_type) == (
+            other.sha256,
+            other.media_type,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.sha256, self.media_type))
+
+    def __repr__(self) -> str:
+        return f"StoredImage({str(self.path)!r})"
+
+    @property
+    def _what(self) -> str:
+        return f"{self.path}, a picture of trajectory {self.trajectory!r},"
+
+
+_AGAIN = "make the data again with `armap generate`, or delete that trajectory and its pairs"
+
+
+def _trajectory(value: dict[str, Any], images: Path) -> Trajectory:
+    """Rebuild a trajectory whose pictures stay on the disk."""
+    seen = [value["observation"], *(step["observation"] for step in value["steps"])]
+    shown = [
+        reference and StoredImage(images / str(reference["sha256"]), reference, value["id"])
+        for reference in (observation.pop("image", None) for observation in seen)
+    ]
+    trajectory = Trajectory.from_dict(value)
+    if not any(shown):
+        return trajectory
+    steps = tuple(
+        replace(step, observation=replace(step.observation, image=image))
+        for step, image in zip(trajectory.steps, shown[1:], strict=True)
+    )
+    opening = replace(trajectory.observation, image=shown[0])
+    return replace(trajectory, observation=opening, steps=steps)
+
+
 def load_dataset(folder: Path) -> Dataset:
-    """Read a data folder.
+    """Read a data folder; pictures stay on the disk until they are looked at.
 
     Raises:
         ConfigurationError: A file is missing or a line is broken; the message names it.
@@ -182,7 +267,7 @@ def load_dataset(folder: Path) -> Dataset:
     path = folder / TRAJECTORIES
     for number, value in read_lines(path):
         try:
-            trajectories[value["id"]] = Trajectory.from_dict(value)
+            trajectories[value["id"]] = _trajectory(value, folder / IMAGES)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigurationError(
                 f"{path} line {number} is no trajectory ({error!r}): mend or delete that line"

@@ -1,73 +1,90 @@
-"""Refine: write the instruction that a trajectory fulfils, and make sure that it does.
+"""Refine: write the instruction that a trajectory fulfils, and make sure that it asks for that.
 
-A second LLM reads what happened and writes the instruction. A small model often writes something
-else, so every text is checked against the executed episode (format and grounding); one that fails
-is replaced by the environment's template, and counted.
+The domain says what a trajectory fulfils, and has a template for it. A second LLM may word it: it
+reads what happened and what is to be asked for. A small model often writes something else, so every
+text is checked (form and grounding); where one fails, the template serves, and it is counted why.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal, Protocol
+from dataclasses import replace
 
 from armap_agents.errors import PolicyError
 from armap_agents.policy import Policy
+from armap_agents.policy.prompts import Message
+from armap_agents.policy.thoughts import cut, one_line
+from armap_agents.training.domain import Domain, Instruction
 from armap_agents.training.explore import count_failure, count_usage
 from armap_agents.trajectory import Trajectory
 
-Refined = Literal["written", "template"]
+OBSERVATION_CHARACTERS = 200
+"""The most characters of one observation that the writer reads."""
+
+DEEDS = 12
+"""The most steps that it reads; the newest, where there are more."""
+
+INSTRUCTION_CHARACTERS = 600
+
+TEMPERATURE = 0.7
 
 
-class Checks(Protocol):
-    """What refining must know about an environment."""
-
-    def template(self, trajectory: Trajectory) -> str | None:
-        """Return an instruction that the trajectory fulfils, None if there is none."""
-        ...
-
-    def grounded(self, trajectory: Trajectory, text: str) -> bool:
-        """Whether a written instruction says what the trajectory did."""
-        ...
-
-
-def prompt(trajectory: Trajectory, example: str) -> list[dict[str, str]]:
-    """Return the messages that ask for the instruction of a trajectory."""
-    deeds = "\n".join(f"{step.action} -> {step.observation.text}" for step in trajectory.steps)
-    return [
-        {
-            "role": "user",
-            "content": (
-                "Someone followed an instruction. From what they did, write the instruction in "
-                f"one line, in this form: {example}\n\n"
-                f"Start: {trajectory.observation.text}\n{deeds}\nInstruction:"
-            ),
-        }
+def prompt(trajectory: Trajectory, instruction: Instruction, example: str) -> list[Message]:
+    """Return the messages that ask for a trajectory's instruction in other words."""
+    deeds = [
+        f"{step.action} -> {cut(step.observation.text, OBSERVATION_CHARACTERS)}"
+        for step in trajectory.steps[-DEEDS:]
     ]
+    start = cut(trajectory.observation.text, OBSERVATION_CHARACTERS)
+    text = (
+        "Someone was given an instruction and carried it out. Write the instruction in one line. "
+        f"Another one of the kind:\n{example}\n\nWhat they saw and did:\n{start}\n"
+        + "\n".join(deeds)
+        + f"\n\nThe instruction asks for all of this and for nothing else:\n{instruction.text}\n\n"
+        "In other words, in one line:"
+    )
+    return [{"role": "user", "content": text}]
 
 
 async def refine(
-    checks: Checks, trajectory: Trajectory, policy: Policy | None, seed: int, counts: Counter[str]
-) -> tuple[str, Refined] | None:
-    """Return an instruction that the trajectory fulfils and who worded it.
+    domain: Domain,
+    trajectory: Trajectory,
+    instruction: Instruction,
+    writer: Policy | None,
+    seed: int,
+    counts: Counter[str],
+) -> Instruction:
+    """Return an instruction in the words of an LLM where they ask for the same, else as it was.
 
-    `counts` receives what the policy cost; where it fails, the template serves.
-
-    Returns:
-        None where not even the template finds one.
+    Args:
+        domain: Checks the words.
+        trajectory: What happened.
+        instruction: What it fulfils, in the template's words.
+        writer: Words it; None leaves it to the template.
+        seed: The writer's.
+        counts: Receives who worded it, why a text was refused, and what it cost.
     """
-    template = checks.template(trajectory)
-    if template is None or policy is None:
-        return None if template is None else (template, "template")
-    example = trajectory.instruction or template
+    if writer is None:
+        counts["instructions: template"] += 1
+        return instruction
     try:
-        text, usage = await policy.write(
-            prompt(trajectory, example), temperature=0.7, max_tokens=64, seed=seed
+        text, usage = await writer.write(
+            prompt(trajectory, instruction, domain.example),
+            temperature=TEMPERATURE,
+            max_tokens=128,
+            seed=seed,
         )
     except PolicyError as error:
         count_failure(counts, error)
-        return template, "template"
-    count_usage(counts, usage)
-    lines = text.strip().splitlines()
-    if lines and checks.grounded(trajectory, lines[0].strip()):
-        return lines[0].strip(), "written"
-    return template, "template"
+        refused = "the LLM failed"
+    else:
+        count_usage(counts, usage)
+        lines = text.strip().splitlines()
+        written = one_line(lines[0], INSTRUCTION_CHARACTERS) if lines else ""
+        if written and domain.grounded(written, instruction):
+            counts["instructions: written"] += 1
+            return replace(instruction, text=written)
+        refused = "asks for something else" if written else "empty"
+    counts[f"written refused: {refused}"] += 1
+    counts["instructions: template"] += 1
+    return instruction

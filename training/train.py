@@ -1,224 +1,49 @@
-"""Train a reward model on a data folder: pairwise loss and prefix values, within a time budget.
+"""Train a reward model on data folders: pairs and prefix values, within a time budget.
 
-The learning rate falls to 0 as the budget is used up, so that a run of two minutes is as finished
-as one of twenty. Every half minute a checkpoint is written; the same command goes on from it.
+Every half minute a checkpoint is written; the same command goes on from it. What the folder holds
+in the end is named in `reward.settings`; the model card says what it is worth.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from armap_agents.errors import ConfigurationError
 from armap_agents.locks import only_writer
 from armap_agents.reward.model import (
-    SETTINGS,
-    Backbone,
-    Settings,
+    RewardNetwork,
     new_network,
     save_network,
-    tokenizer_of,
 )
 from armap_agents.reward.render import Rendering
-from armap_agents.training.batches import Batch, Batches, Examples, split_examples
-from armap_agents.training.checkpoint import (
-    Progress,
-    cut_log,
-    data_digest,
-    load_checkpoint,
-    save_checkpoint,
-)
+from armap_agents.reward.settings import SETTINGS, EnvironmentSettings, Settings
+from armap_agents.training import held_out
+from armap_agents.training.batches import Batches
+from armap_agents.training.card import model_card
+from armap_agents.training.checkpoint import data_digest
+from armap_agents.training.config import TrainConfig
 from armap_agents.training.domain import DOMAINS, domain
+from armap_agents.training.examples import Comparison, Examples, part_of, share_of, split_tasks
 from armap_agents.training.identity import check_identity
-from armap_agents.training.loss import Centring, pairwise_loss, value_loss
+from armap_agents.training.plots import draw_training
 from armap_agents.training.records import Dataset, load_dataset
-from armap_agents.training.report import (
-    calibration,
-    model_card,
-    normalisation,
-    pair_accuracy,
-    score_rows,
-)
+from armap_agents.training.trainer import CHECKPOINTS, Status, Trainer, open_accelerator
 
-CONFIG, LOG, CARD, CHECKPOINTS = "training.json", "log.jsonl", "README.md", "checkpoints"
-
-CHECKPOINT_SECONDS = 30.0
-
-MAX_TOKENS = 512
-"""Of an input text; MiniLM takes no more."""
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How a reward model is trained; the same configuration resumes a run.
-
-    Attributes:
-        backbone: Name of a pulled model, or a Hugging Face folder.
-        minutes: Wall-clock budget of training, over all resumed parts.
-        cpu_minutes: Budget of CPU time instead, which other work on the machine does not eat.
-        steps: Ends training earlier where given; reproducible, unlike a time budget.
-        rows: Texts encoded a step, at most. With few minutes more steps beat larger ones.
-        value_weight: Weight of the value loss beside the pairwise loss.
-        learning_rate: At its peak.
-        warmup: Steps to the peak.
-        clip: Largest gradient norm.
-        rank: LoRA rank.
-        alpha: LoRA alpha.
-        centring: ``squared`` or ``paper``.
-        held_out: Share of the tasks kept from training.
-        seed: Seeds initialisation and order.
-    """
-
-    backbone: str = "all-minilm-l6-v2"
-    minutes: float = 6.0
-    cpu_minutes: float | None = None
-    steps: int | None = None
-    rows: int = 32
-    value_weight: float = 1.0
-    learning_rate: float = 5e-4
-    warmup: int = 100
-    clip: float = 1.0
-    rank: int = 16
-    alpha: int = 32
-    centring: Centring = "squared"
-    held_out: float = 0.05
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Status:
-    """What a progress display shows.
-
-    Attributes:
-        done: Share of the budget used, 0 to 1.
-        step: Optimiser steps taken.
-        loss: Running mean of the pairwise loss.
-        accuracy: Running mean of the training pairs' accuracy.
-        pairs_per_second: Pairs compared a second.
-    """
-
-    done: float
-    step: int
-    loss: float
-    accuracy: float
-    pairs_per_second: float
-
-
-class Trainer:
-    """One training run.
-
-    Args:
-        config: How to train.
-        train: Examples to train on.
-        out: The model folder; checkpoints lie inside until training ends.
-        backbone: What to start from.
-        padding: Id of the padding token.
-    """
-
-    def __init__(
-        self, config: TrainConfig, train: Examples, out: Path, backbone: Backbone, padding: int
-    ) -> None:
-        torch.manual_seed(config.seed)
-        self.config = config
-        self.out = out
-        self.batches = Batches(train, config.rows, config.seed, padding)
-        # bfloat16 is 1.6 times as fast where the processor multiplies it, far slower elsewhere.
-        # Older releases of torch do not tell.
-        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-        self.bf16 = bool(capabilities.get("amx_bf16"))
-        # Never in training mode: the pairs are many and seen a few times, dropout only costs.
-        self.network = new_network(backbone, config.rank, config.alpha, bf16=self.bf16).eval()
-        self.optimizer = torch.optim.AdamW(
-            [p for p in self.network.parameters() if p.requires_grad],
-            lr=config.learning_rate,
-            fused=True,
-        )
-        self.progress = (
-            load_checkpoint(out / CHECKPOINTS, self.network, self.optimizer) or Progress()
-        )
-
-    def run(self, show: Callable[[Status], None]) -> None:
-        """Train until the budget is used up."""
-        loss = accuracy = math.nan
-        saved = time.monotonic()
-        with (self.out / LOG).open("a", encoding="utf-8") as lines:
-            for batch in self.batches(self.progress.step):
-                done = self._done()
-                if done >= 1:
-                    break
-                record = self._step(batch, done)
-                loss = _running_mean(loss, record["loss"])
-                accuracy = _running_mean(accuracy, record["accuracy"])
-                lines.write(json.dumps(record) + "\n")
-                rate = self.progress.pairs / max(self.progress.seconds, 1e-9)
-                show(Status(done, self.progress.step, loss, accuracy, rate))
-                if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    lines.flush()
-                    save_checkpoint(
-                        self.out / CHECKPOINTS, self.network, self.optimizer, self.progress
-                    )
-                    saved = time.monotonic()
-
-    def _done(self) -> float:
-        done = self.progress.seconds / (60 * self.config.minutes)
-        if self.config.cpu_minutes is not None:
-            done = self.progress.cpu_seconds / (60 * self.config.cpu_minutes)
-        if self.config.steps is not None:
-            done = max(done, self.progress.step / self.config.steps)
-        return done
-
-    def _step(self, batch: Batch, done: float) -> dict[str, float]:
-        began, cpu = time.monotonic(), time.process_time()
-        config, progress = self.config, self.progress
-        warm = min(1.0, (progress.step + 1) / max(1, config.warmup))
-        rate = config.learning_rate * warm * (1 - done)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            outputs: Tensor = self.network(batch.ids, batch.mask)
-        chosen, rejected = outputs[batch.chosen, 0], outputs[batch.rejected, 0]
-        pair_loss = pairwise_loss(chosen, rejected, batch.margin, config.centring)
-        values = value_loss(outputs[batch.valued, 1], batch.values)
-        self.optimizer.zero_grad()
-        (pair_loss + config.value_weight * values).backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
-        if not math.isfinite(float(norm)):
-            raise ConfigurationError(
-                f"training diverged at step {progress.step}: use a smaller --learning-rate"
-            )
-        self.optimizer.step()
-        progress.step += 1
-        progress.pairs += len(batch.chosen)
-        progress.rows += len(batch.ids)
-        progress.seconds += time.monotonic() - began
-        progress.cpu_seconds += time.process_time() - cpu
-        return {
-            "step": progress.step,
-            "seconds": round(progress.seconds, 3),
-            "learning_rate": rate,
-            "loss": float(pair_loss.detach()),
-            "value_loss": float(values.detach()),
-            "accuracy": float((chosen > rejected).float().mean()),
-            "pairs": len(batch.chosen),
-        }
-
-
-def _running_mean(mean: float, new: float) -> float:
-    return new if math.isnan(mean) else 0.98 * mean + 0.02 * new
+CONFIG, CARD = "training.json", "README.md"
 
 
 def train(
-    data: Path,
+    data: Sequence[Path],
     out: Path,
     config: TrainConfig,
     show: Callable[[Status], None] = lambda _: None,
@@ -227,7 +52,7 @@ def train(
     """Train a reward model, or go on with a run that was interrupted.
 
     Args:
-        data: A data folder of `armap generate`.
+        data: Data folders of `armap generate`, of one environment or of several.
         out: Where the model goes.
         config: How to train; another configuration in the same `out` is refused.
         show: Called after every step.
@@ -237,60 +62,166 @@ def train(
         The finished model's settings, as stored in `out`.
 
     Raises:
-        ConfigurationError: The data is damaged, or `out` belongs to another run or is being
-            written.
+        ConfigurationError: The data is damaged or does not fit the configuration, or `out` belongs
+            to another run or is being written.
     """
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
-    dataset = load_dataset(data)
-    environments = {pair.environment for pair in dataset.pairs}
-    if len(environments) != 1:
-        raise ConfigurationError(
-            f"{data} has pairs of {len(environments)} environments: train one model for each"
-        )
-    backbone = Backbone.find(config.backbone)
-    with only_writer(out):
-        return _train(data, dataset, backbone, out, config, show)
-
-
-def _train(
-    data: Path,
-    dataset: Dataset,
-    backbone: Backbone,
-    out: Path,
-    config: TrainConfig,
-    show: Callable[[Status], None],
-) -> Settings:
+    dataset = read_data(data, config)
+    accelerator = open_accelerator()
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // beside))
+    network = new_network(
+        config.backbone,
+        config.weights,
+        backbone_options(config),
+        dtype=torch.bfloat16 if accelerator.mixed_precision == "bf16" else None,
+        seed=config.seed,
+    )
+    written = renderings(dataset, config)
+    learn, kept = split_examples(dataset, written, network, config)
     identity = {
         **asdict(config),
         "data_sha256": data_digest(data),
-        "backbone_sha256": backbone.sha256(),
+        "backbone_sha256": network.backbone.spec.sha256,
     }
-    check_identity(out / CONFIG, identity, "another training run")
-    if (out / SETTINGS).exists():
+    main = accelerator.is_main_process
+    with only_writer(out) if main else nullcontext():
+        if main:
+            check_identity(out / CONFIG, json.loads(json.dumps(identity)), "another training run")
+        accelerator.wait_for_everyone()
+        if not (out / SETTINGS).exists():
+            batches = Batches(learn, config.rows, config.positions, config.seed)
+            trainer = Trainer(config, network, batches, kept, out, accelerator)
+            trainer.run(show)
+            if main:
+                sources = Counter(pair.source for pair in learn.pairs)
+                finish(trainer, kept, written, dict(sources.most_common()), data, out)
+            accelerator.wait_for_everyone()
         return Settings.read(out)
-    (environment,) = {pair.environment for pair in dataset.pairs}
-    rendering = domain(environment).rendering if environment in DOMAINS else Rendering()
-    renderings = {environment: rendering}
-    tokenizer = tokenizer_of(backbone)
-    learn, kept = split_examples(
-        dataset, renderings, tokenizer, config.held_out, config.seed, MAX_TOKENS
+
+
+def read_data(folders: Sequence[Path], config: TrainConfig) -> Dataset:
+    """Return the records of all folders that the configuration asks for.
+
+    Raises:
+        ConfigurationError: A folder is damaged, or nothing is left.
+    """
+    dataset = Dataset()
+    for folder in folders:
+        found = load_dataset(folder)
+        dataset.trajectories |= found.trajectories
+        dataset.pairs += found.pairs
+        dataset.values += found.values
+    sources = Counter(pair.source for pair in dataset.pairs)
+    if config.sources:
+        dataset.pairs = [pair for pair in dataset.pairs if pair.source in config.sources]
+    if not dataset.pairs:
+        have = ", ".join(sources) or "no pairs at all"
+        raise ConfigurationError(
+            f"{', '.join(map(str, folders))} has no pairs to train on (it has {have}): generate "
+            "more, or name other --sources"
+        )
+    return dataset
+
+
+def sees(config: TrainConfig) -> bool:
+    """Whether the backbone is shown screenshots.
+
+    Raises:
+        ConfigurationError: It is asked to, and reads text alone.
+    """
+    if config.images is None:
+        return config.backbone == "vila"
+    if config.images and config.backbone == "hf-text":
+        raise ConfigurationError("hf-text reads text alone: use --no-images, or --backbone vila")
+    return config.images
+
+
+def backbone_options(config: TrainConfig) -> dict[str, Any]:
+    """Return the backbone's options; `minilm` sees through an image encoder beside it."""
+    if config.backbone == "minilm" and sees(config):
+        from armap_agents.reward.backbones.vision import DEFAULT_VISION
+
+        return {"vision": DEFAULT_VISION, **config.options}
+    return dict(config.options)
+
+
+def renderings(dataset: Dataset, config: TrainConfig) -> dict[str, Rendering]:
+    """Return how the trajectories of each environment are written.
+
+    Raises:
+        ConfigurationError: Screenshots are to be shown and no trajectory has any.
+    """
+    images = sees(config)
+    trajectories = dataset.trajectories.values()
+    if config.images and not any(
+        seen.image
+        for t in trajectories
+        for seen in (t.observation, *(s.observation for s in t.steps))
+    ):
+        raise ConfigurationError(
+            "the data has no screenshots: generate it from an environment that takes them, or "
+            "train with --no-images"
+        )
+    found = {}
+    for environment in sorted({pair.environment for pair in dataset.pairs}):
+        base = domain(environment).rendering if environment in DOMAINS else Rendering()
+        knowledge = (*base.knowledge, *config.knowledge)
+        found[environment] = replace(base, images=images, knowledge=knowledge)
+    return found
+
+
+def split_examples(
+    dataset: Dataset, written: dict[str, Rendering], network: RewardNetwork, config: TrainConfig
+) -> tuple[Examples, Examples]:
+    """Return training and held-out examples; no task is in both.
+
+    Raises:
+        ConfigurationError: One side has no pair of two that differ.
+    """
+    tasks, kept_tasks = split_tasks(dataset, config.held_out, config.seed)
+    learn, kept = (
+        Examples(part_of(dataset, some), written, network.backbone.parts)
+        for some in (share_of(tasks, config.fraction), kept_tasks)
     )
-    trainer = Trainer(config, learn, out, backbone, tokenizer.pad_token_id)
-    cut_log(out / LOG, trainer.progress.step)
-    trainer.run(show)
-    scores = score_rows(trainer.network, kept, tokenizer.pad_token_id, bf16=trainer.bf16)
+    if not learn.pairs or not kept.pairs:
+        raise ConfigurationError(
+            f"the data has {len(learn.pairs)} pairs to train on and {len(kept.pairs)} held-out "
+            "ones: generate more"
+        )
+    return learn, kept
+
+
+def finish(
+    trainer: Trainer,
+    kept: Examples,
+    written: dict[str, Rendering],
+    sources: dict[str, int],
+    data: Sequence[Path],
+    out: Path,
+) -> None:
+    """Score the held-out pairs and write the model folder."""
+    config = trainer.config
+    environments: dict[str, EnvironmentSettings] = {}
+    scored: list[Comparison] = []
+    scores: dict[int, float] = {}
+    for environment, rendering in written.items():
+        pairs = [p for p in kept.pairs if kept.items[p.chosen].environment == environment]
+        if not pairs:
+            environments[environment] = EnvironmentSettings(rendering)
+            continue
+        pairs = held_out.sample(kept, pairs, held_out.WHEN_TRAINED, config.seed)
+        scores |= held_out.score_items(trainer.outputs, kept, held_out.sides(pairs))
+        environments[environment] = held_out.environment_settings(kept, pairs, scores, rendering)
+        scored += pairs
     settings = Settings(
-        backbone.name,
-        backbone.sha256(),
-        renderings,
-        {environment: normalisation(kept, scores)},
-        MAX_TOKENS,
-        pair_accuracy(kept, scores),
-        asdict(trainer.progress),
-        {environment: calibration(kept, scores)},
+        asdict(trainer.network.backbone.spec),
+        environments,
+        held_out.pair_accuracy(scored, scores),
+        trainer.progress.spent(),
+        sources,
     )
-    text = model_card(settings, asdict(config), trainer.progress, len(learn.pairs))
+    digests = [(folder.name, data_digest([folder])) for folder in data]
+    text = model_card(settings, config, digests, draw_training(out))
     (out / CARD).write_text(text, "utf-8")
     save_network(trainer.network, settings, out)
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-    return settings

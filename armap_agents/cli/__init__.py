@@ -17,8 +17,10 @@ from armap_agents.cli import (
     doctor,
     evaluate,
     generate,
+    label,
     models,
     plan,
+    reward,
     serve,
     tasks,
     trace,
@@ -37,10 +39,12 @@ app.command("tasks")(tasks.tasks)
 app.command("plan")(plan.plan)
 app.command("trace")(trace.trace)
 app.command("generate")(generate.generate)
+app.command("label")(label.label)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models", help="Get the models that run without any account.")
+app.add_typer(reward.app, name="reward", help="Judge, recalibrate and export reward models.")
 app.add_typer(serve.app, name="serve", help="Serve models on this machine.")
 
 

@@ -33,7 +33,7 @@ REWARD_BACKBONE = "all-minilm-l6-v2"
 PLANNERS = ("sampling", "best_of_n")
 
 POLICY_SHARE = 0.01
-"""Of the episodes: on two cores the policy plays in a minute what chance plays in a second."""
+"""Of the work: on two cores the policy plays in a minute what chance plays in a second."""
 
 
 def demo(
@@ -44,14 +44,14 @@ def demo(
         ),
     ] = Path("runs/demo"),
     port: Annotated[int, typer.Option(help="Port of the policy's endpoint.")] = 8000,
-    trajectories: Annotated[int, typer.Option(min=100, help="Episodes to explore.")] = 12_000,
+    pairs: Annotated[int, typer.Option(min=100, help="Training pairs to make.")] = 20_000,
     minutes: Annotated[float, typer.Option(min=0.01, help="Of training.")] = 2.0,
     tasks: Annotated[int, typer.Option(min=1, max=100, help="Test puzzles.")] = 20,
     n: Annotated[int, typer.Option("--n", min=1, help="Rollouts per puzzle.")] = 32,
     seed: Seed = 0,
 ) -> None:
     """Explore, learn a reward model and plan with it: the whole loop on Game of 24."""
-    asyncio.run(_demo(_unfinished(out), port, trajectories, minutes, tasks, n, seed))
+    asyncio.run(_demo(_unfinished(out), port, pairs, minutes, tasks, n, seed))
 
 
 def _unfinished(out: Path) -> Path:
@@ -64,7 +64,7 @@ def _unfinished(out: Path) -> Path:
 
 
 async def _demo(
-    out: Path, port: int, trajectories: int, minutes: float, tasks: int, n: int, seed: int
+    out: Path, port: int, pairs: int, minutes: float, tasks: int, n: int, seed: int
 ) -> None:
     console, started = Console(stderr=True), monotonic()
 
@@ -81,16 +81,17 @@ async def _demo(
         report = waiting.enter_context(progress_line(console))
         async with policy_server(port=port, report=report) as server:
             waiting.close()
-            step(3, f"explore training puzzles and write pairs: {trajectories:,} episodes")
+            step(3, f"explore training puzzles and write {pairs:,} pairs")
             await generate_with_progress(
                 ENVIRONMENT,
                 {},
                 out / "data",
                 GenerateConfig(
-                    trajectories=trajectories,
+                    pairs=pairs,
                     seed=seed,
-                    policy_model=server.model,
                     policy_share=POLICY_SHARE,
+                    written_share=POLICY_SHARE,
+                    llm_share=POLICY_SHARE,
                 ),
                 PolicyConfig(server.url, server.model),
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,44 +31,118 @@ from armap_agents.resources import resources
 from armap_agents.training.domain import domain
 from armap_agents.training.generate import GenerateConfig, generate_data
 
+DEFAULTS = GenerateConfig()
+
 
 def generate(
     environment: EnvironmentName,
     out: Annotated[Path, typer.Option(help="Data folder; an interrupted one is completed.")],
-    trajectories: Annotated[int, typer.Option(min=1, help="Episodes to explore.")] = 20_000,
-    seed: Seed = 0,
+    pairs: Annotated[
+        int, typer.Option(min=1, help="Whole tasks are added until there are so many pairs.")
+    ] = DEFAULTS.pairs,
+    seed: Seed = DEFAULTS.seed,
     policy_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the work that the policy does.")
-    ] = 0.02,
-    temperature: Annotated[float, typer.Option(min=0, help="Of the policy.")] = 1.0,
+        float, typer.Option(min=0, max=1, help="Share of the episodes that the policy plays.")
+    ] = DEFAULTS.policy_share,
+    uniform_share: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share that uniform random actions play; what is left follows random intents.",
+        ),
+    ] = DEFAULTS.uniform_share,
+    temperatures: Annotated[
+        tuple[float, float], typer.Option(help="Lowest and highest temperature of the policy.")
+    ] = DEFAULTS.temperatures,
+    written_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the instructions that an LLM words.")
+    ] = DEFAULTS.written_share,
+    llm_share: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of the good episodes of which the policy makes a bad one."
+        ),
+    ] = DEFAULTS.llm_share,
+    constraints: Annotated[
+        int | None,
+        typer.Option(min=1, help="Things that an instruction asks for at once; default: drawn."),
+    ] = DEFAULTS.constraints,
+    episodes: Annotated[
+        int, typer.Option(min=1, help="Explored at each visit to a task.")
+    ] = DEFAULTS.episodes,
+    negatives: Annotated[
+        int,
+        typer.Option(min=1, help="Wanted per good episode; in game24, per depth of each."),
+    ] = DEFAULTS.negatives,
+    partial_share: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of the pairs that prefixes are paired of as well."),
+    ] = DEFAULTS.partial_share,
+    values: Annotated[
+        int, typer.Option(min=0, help="Prefixes of an episode that get a Monte-Carlo value.")
+    ] = DEFAULTS.values,
+    continuations: Annotated[
+        int | None,
+        typer.Option(min=1, help="K, played for each value; default: the environment's."),
+    ] = DEFAULTS.continuations,
     policy_url: PolicyUrl = None,
     policy_model: PolicyModel = None,
     policy_api_key_env: PolicyApiKeyEnv = None,
     policy_style: PolicyStyle = "chat",
+    writer_url: Annotated[
+        str | None, typer.Option(help="Endpoint of the LLM that writes; default: the policy's.")
+    ] = None,
+    writer_model: Annotated[
+        str | None, typer.Option(help="Name under which it is served; default: the policy's.")
+    ] = None,
     e: EnvironmentOptions = [],  # noqa: B006 - typer copies defaults
 ) -> None:
     """Explore, write instructions, corrupt, and write pairs of better and worse trajectories.
 
-    Without a policy the environment is explored at random alone.
+    Without a policy the environment is explored by random intents and uniform random actions.
     """
-    if (policy_url is None) != (policy_model is None):
-        raise ConfigurationError("a policy needs both --policy-url and --policy-model")
+    low, high = temperatures
+    if not 0 <= low <= high:
+        raise ConfigurationError(f"--temperatures {low:g} {high:g}: give the lower one first")
     config = GenerateConfig(
-        trajectories=trajectories,
+        pairs=pairs,
         seed=seed,
-        policy_model=policy_model,
-        policy_share=policy_share if policy_model else 0.0,
-        temperature=temperature,
+        policy_share=policy_share,
+        uniform_share=uniform_share,
+        temperatures=temperatures,
+        written_share=written_share,
+        llm_share=llm_share,
+        constraints=constraints,
+        episodes=episodes,
+        negatives=negatives,
+        partial_share=partial_share,
+        values=values,
+        continuations=continuations,
     )
-    policy = None
-    if policy_url is not None and policy_model is not None:
-        style: Any = policy_style
-        policy = PolicyConfig(policy_url, policy_model, policy_api_key_env, style)
-    report = asyncio.run(generate_with_progress(environment, parse_pairs(e), out, config, policy))
+    policy = _endpoint("policy", policy_url, policy_model, policy_api_key_env, policy_style)
+    writer = _endpoint(
+        "writer",
+        writer_url or (policy_url if writer_model else None),
+        writer_model or (policy_model if writer_url else None),
+        policy_api_key_env,
+        policy_style,
+    )
+    report = asyncio.run(
+        generate_with_progress(environment, parse_pairs(e), out, config, policy, writer)
+    )
     table = Table("what", "count", title=f"{environment}: data in {out}")
     for name, count in report["counts"].items():
         table.add_row(name, f"{count:,}")
     Console().print(table)
+
+
+def _endpoint(
+    what: str, url: str | None, model: str | None, api_key_env: str | None, style: Any
+) -> PolicyConfig | None:
+    if (url is None) != (model is None):
+        raise ConfigurationError(f"a {what} needs both --{what}-url and --{what}-model")
+    return None if url is None or model is None else PolicyConfig(url, model, api_key_env, style)
 
 
 async def generate_with_progress(
@@ -76,8 +151,17 @@ async def generate_with_progress(
     out: Path,
     config: GenerateConfig,
     policy: PolicyConfig | None = None,
+    writer: PolicyConfig | None = None,
 ) -> dict[str, Any]:
     """Make or complete a data folder behind a progress bar; returns the report.
+
+    Args:
+        environment: Registered name.
+        options: Of the environment; they come over those that exploring it needs.
+        out: The data folder.
+        config: What to make; models and options are filled in here.
+        policy: Explores.
+        writer: Words instructions; default: the policy.
 
     Raises:
         ArmapError: The environment has no generator, or the policy does not answer.
@@ -86,25 +170,51 @@ async def generate_with_progress(
         TextColumn("generate"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("tasks, {task.fields[state]}"),
-        TimeRemainingColumn(),
+        TextColumn("pairs, {task.fields[state]}"),
+        TimeRemainingColumn(elapsed_when_finished=True),
     )
-    make = partial(make_environment, environment, **options)
     knowledge = domain(environment)
+    chosen = {**knowledge.options, **options}
+    make = partial(make_environment, environment, **chosen)
+    unseen = {**chosen, **getattr(knowledge, "continued_options", {})}
+    make_unseen = None if unseen == chosen else partial(make_environment, environment, **unseen)
+    words = writer or policy
+    config = replace(
+        config,
+        options=chosen,
+        policy_model=policy.model if policy else None,
+        writer_model=words.model if words else None,
+    )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        shown = bar.add_task("generate", total=None, state="looking for tasks")
+        shown = bar.add_task("generate", total=config.pairs, state="exploring")
         before: int | None = None
 
-        def show(done: int, total: int, counts: Counter[str]) -> None:
+        def show(pairs: int, wanted: int, counts: Counter[str]) -> None:
             nonlocal before
-            before = done if before is None else before
-            rate = (done - before) / max(bar.tasks[shown].elapsed or 0.0, 0.1)
-            state = f"{counts['pairs']:,} pairs, {rate:.0f} tasks/s"
-            bar.update(shown, completed=done, total=total, state=state)
+            before = pairs if before is None else before
+            rate = (pairs - before) / max(bar.tasks[shown].elapsed or 0.0, 0.1)
+            state = f"{counts['explored']:,} episodes, {rate:.1f} pairs a second"
+            bar.update(shown, completed=min(pairs, wanted), state=state)
 
-        if policy is None:
-            return await generate_data(knowledge, make, out, config, progress=show)
+        generated = partial(
+            generate_data,
+            knowledge,
+            make,
+            out,
+            config,
+            progress=show,
+            make_unseen=make_unseen,
+        )
+        if words is None:
+            return await generated()
         async with resources() as live:
-            asked = Policy(policy, live.http)
-            await asked.check()
-            return await generate_data(knowledge, make, out, config, asked, show)
+            asked = {
+                endpoint: Policy(endpoint, live.http)
+                for endpoint in (policy, writer)
+                if endpoint is not None
+            }
+            for endpoint in asked.values():
+                await endpoint.check()
+            acting = asked[policy] if policy else None
+            writing = asked[writer] if writer else None
+            return await generated(policy=acting, writer=writing)

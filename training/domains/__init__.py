@@ -1,0 +1,1 @@
+"""What generation knows about each environment, one module each; see `training.domain`."""
