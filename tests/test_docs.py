@@ -1,10 +1,12 @@
-"""What docs/environments.md shows runs as it stands there."""
+"""What docs/environments.md and docs/reward.md show runs as it stands there."""
 
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from armap_agents.testing import ScriptedRequest, scripted_policy
 
@@ -49,3 +51,18 @@ def test_the_shop_can_be_used_by_tools(tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert "Back to Search" in shown.stdout
     assert "Mug" in shown.stdout
+
+
+@pytest.mark.slow
+def test_a_reward_model_is_asked_from_python(tmp_path: Path) -> None:
+    from tiny_reward import trained_reward
+
+    made = trained_reward(tmp_path / "made")
+    (tmp_path / "runs" / "demo").mkdir(parents=True)
+    (tmp_path / "runs" / "demo" / "reward").symlink_to(made)
+    (code,) = blocks("reward.md")
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert re.fullmatch(r"\[.+, .+\] \[0\..+, 0\..+\]\n\[0\..+, 0\..+\] 0\.\d+\n", shown.stdout)

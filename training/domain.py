@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from random import Random
 from typing import Protocol
 
@@ -12,8 +13,7 @@ from armap_agents.errors import ConfigurationError
 from armap_agents.reward.render import Rendering
 from armap_agents.trajectory import JSON, Task, Trajectory
 
-DOMAINS = ("game24", "scienceworld", "webshop")
-"""Environments that data can be generated for."""
+_GROUP = "armap_agents.domains"
 
 Choose = Callable[[Trajectory], Awaitable[str]]
 """Picks the next action of an open trajectory."""
@@ -149,24 +149,37 @@ class Domain(Protocol):
         ...
 
 
+DomainFactory = Callable[[], Domain]
+
+_factories: dict[str, DomainFactory] = {}
+
+
+def register_domain(environment: str, factory: DomainFactory) -> None:
+    """Let data be generated for an environment, by what ``factory()`` knows of it.
+
+    Packages can register with an entry point in the group ``armap_agents.domains`` instead.
+    """
+    _factories[environment] = factory
+
+
+def has_domain(environment: str) -> bool:
+    """Whether data can be generated for an environment."""
+    return environment in _factories or environment in entry_points(group=_GROUP).names
+
+
 def domain(environment: str) -> Domain:
     """Return what data generation knows about an environment.
 
     Raises:
         ConfigurationError: It knows nothing about this one.
     """
-    if environment == "game24":
-        from armap_agents.training.domains.game24 import Game24Domain
-
-        return Game24Domain()
-    if environment == "scienceworld":
-        from armap_agents.training.domains.scienceworld import ScienceWorldDomain
-
-        return ScienceWorldDomain()
-    if environment == "webshop":
-        from armap_agents.training.domains.webshop import WebShopDomain
-
-        return WebShopDomain()
+    if environment in _factories:
+        return _factories[environment]()
+    for point in entry_points(group=_GROUP, name=environment):
+        factory: DomainFactory = point.load()
+        return factory()
+    known = ", ".join(sorted({*entry_points(group=_GROUP).names, *_factories}))
     raise ConfigurationError(
-        f"there is no data generator for {environment!r}: use one of {', '.join(DOMAINS)}"
+        f"there is no data generator for {environment!r}: use one of {known}, or register yours "
+        "with register_domain(environment, factory)"
     )

@@ -18,7 +18,7 @@ from armap_agents.environment import Environment
 from armap_agents.errors import ConfigurationError, EnvironmentFailure
 from armap_agents.evaluation.truth import Environments, judged
 from armap_agents.trace import Journal, read_events
-from armap_agents.training.domain import DOMAINS, domain
+from armap_agents.training.domain import domain, has_domain
 from armap_agents.training.records import TRAJECTORIES, Dataset, load_dataset
 from armap_agents.trajectory import Status, Step, Task, Trajectory
 
@@ -52,7 +52,7 @@ def training_tasks(environment: Environment) -> dict[str, Task]:
     They are those that data is generated from, which leave out whatever an evaluation may ask for;
     for an environment without a generator, the split ``train``.
     """
-    if environment.name in DOMAINS:
+    if has_domain(environment.name):
         tasks = domain(environment.name).tasks(environment)
     else:
         tasks = environment.tasks("train")

@@ -32,7 +32,7 @@ from armap_agents.training.batches import Batches
 from armap_agents.training.card import model_card
 from armap_agents.training.checkpoint import data_digest
 from armap_agents.training.config import TrainConfig
-from armap_agents.training.domain import DOMAINS, domain
+from armap_agents.training.domain import domain, has_domain
 from armap_agents.training.examples import Comparison, Examples, part_of, share_of, split_tasks
 from armap_agents.training.identity import check_identity
 from armap_agents.training.plots import draw_training
@@ -164,7 +164,7 @@ def renderings(dataset: Dataset, config: TrainConfig) -> dict[str, Rendering]:
         )
     found = {}
     for environment in sorted({pair.environment for pair in dataset.pairs}):
-        base = domain(environment).rendering if environment in DOMAINS else Rendering()
+        base = domain(environment).rendering if has_domain(environment) else Rendering()
         knowledge = (*base.knowledge, *config.knowledge)
         found[environment] = replace(base, images=images, knowledge=knowledge)
     return found
