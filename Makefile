@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUNS ?= runs
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: run test slow lint types check setup results-plumbing results-learning results-search bench
+.PHONY: run test slow lint types check setup results-plumbing results-learning results-search results-selection bench
 
 setup: $(VENV)/.ready
 
@@ -65,8 +65,26 @@ results-search: results-plumbing
 	$(BIN)/python benchmarks/compare.py $(STUDY)/plumbing $(STUDY)/search/value $(STUDY)/search/paper \
 	    $(STUDY)/search/reflexion $(STUDY)/search/uniform
 
+# Who picks best among stored candidates, in the shop and in ScienceWorld: data, model, report, pick.
+PICK := $(STUDY)/selection
+SHARES := --policy-share 0.04 --written-share 0.05 --llm-share 0.1
+SHOP := --rows 12 -B part_tokens=128
+
+results-selection: setup
+	$(BIN)/armap serve policy --max-model-len 8000 -- $(BIN)/armap generate webshop --pairs 8000 $(SHARES) --out $(PICK)/webshop/data
+	$(BIN)/armap train $(PICK)/webshop/data --minutes 20 $(SHOP) --out $(PICK)/webshop/reward
+	$(BIN)/armap reward report $(PICK)/webshop/reward $(PICK)/webshop/data --out $(PICK)/webshop/report
+	$(BIN)/python benchmarks/selection.py candidates webshop --tasks 0-199 -E render=false --out $(PICK)/webshop/candidates
+	$(BIN)/python benchmarks/selection.py judge $(PICK)/webshop/candidates trained=$(PICK)/webshop/reward --out $(PICK)/webshop/judged.json
+	$(BIN)/armap generate scienceworld --pairs 2000 --values 1 --partial-share 0.1 --out $(PICK)/scienceworld/data
+	$(BIN)/armap train $(PICK)/scienceworld/data --minutes 20 $(SHOP) --out $(PICK)/scienceworld/reward
+	$(BIN)/armap reward report $(PICK)/scienceworld/reward $(PICK)/scienceworld/data --out $(PICK)/scienceworld/report
+	$(BIN)/python benchmarks/selection.py candidates scienceworld --split seen-short --n 8 -E actions=valid --out $(PICK)/scienceworld/candidates
+	$(BIN)/python benchmarks/selection.py judge $(PICK)/scienceworld/candidates trained=$(PICK)/scienceworld/reward --out $(PICK)/scienceworld/judged.json
+
 bench: setup
 	$(BIN)/python benchmarks/concurrency.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/viewer.py
 	$(BIN)/python benchmarks/environments.py
+	$(BIN)/python benchmarks/reward.py

@@ -6,16 +6,11 @@ them, and longer ones made of several:
 
     python benchmarks/reward.py                              # an untrained MiniLM with heads
     python benchmarks/reward.py --model runs/webshop/reward  # a trained model
-
-With `--gpu` it measures VILA1.5-3B's shapes with random weights on a GPU instead: time of a
-training step, peak memory, scored trajectories a second, and what share of the card's matrix rate
-that is.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import statistics
 import subprocess
 import sys
@@ -190,14 +185,8 @@ def main(
     tasks: Annotated[int, typer.Option(help="Tasks.")] = 16,
     n: Annotated[int, typer.Option("--n", help="Episodes per task.")] = 16,
     rounds: Annotated[int, typer.Option(help="Of each comparison.")] = 3,
-    gpu: Annotated[bool, typer.Option(help="VILA1.5-3B's shapes on a GPU instead.")] = False,
 ) -> None:
     """Measure."""
-    if gpu:
-        from reward_gpu import measure
-
-        console.print(json.dumps(measure(), indent=1))
-        return
     with TemporaryDirectory() as temporary:
         folder = model or untrained(Path(temporary) / "model")
         asyncio.run(_all(folder, tasks, n, rounds))

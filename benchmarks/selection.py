@@ -8,15 +8,17 @@ trivial selectors', and how that depends on N:
     python benchmarks/selection.py candidates webshop --out runs/selection/webshop
     python benchmarks/selection.py judge runs/selection/webshop trained=runs/webshop/reward
 
-The agents: a careless shopper, who searches for the instruction, opens one of the first ten hits,
-takes options as told or not, and buys; a wanderer in ScienceWorld, who carries out one random
-intent after another; for any other environment uniform draws from the listed actions.
+The agents: a careless shopper, who searches for what the instruction calls the product, opens one
+of the first ten hits, takes options as told or not, and buys; a wanderer in ScienceWorld, who
+carries out one random intent after another; for any other environment uniform draws from the listed
+actions.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -56,6 +58,9 @@ TOLD, SKIPPED = 0.5, 0.15
 """How often the careless shopper takes an option's value from the instruction, if it names one, and
 how often none at all."""
 
+_OPTIONS = re.compile(r" with [\w ]+: |, and price lower than ")
+"""Where an instruction goes on to options and price, which are nothing to search for."""
+
 Agent = Callable[[Trajectory, Random], Choose]
 """Begins an episode: what chooses its actions."""
 
@@ -63,6 +68,7 @@ Agent = Callable[[Trajectory, Random], Choose]
 def careless_shopper(opened: Trajectory, rng: Random) -> Choose:
     """Return a shopper for one episode."""
     asked = opened.instruction.lower()
+    query = _OPTIONS.split(opened.instruction)[0]
 
     async def choose(trajectory: Trajectory) -> str:
         page = pages.read(trajectory.last)
@@ -78,7 +84,7 @@ def careless_shopper(opened: Trajectory, rng: Random) -> Choose:
                 told = [value for value in values if value.lower() in asked]
                 return pages.picks(rng.choice(told if told and rng.random() < TOLD else values))
             return pages.BUY
-        return f"search[{trajectory.instruction}]"
+        return f"search[{query}]"
 
     return choose
 

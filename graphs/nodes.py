@@ -25,6 +25,7 @@ from armap_agents.policy import Policy
 from armap_agents.resources import current
 from armap_agents.reward import load_reward
 from armap_agents.reward.objectives import check_penalties, objectives
+from armap_agents.reward.wire import check_address, is_address
 from armap_agents.reward_model import RewardModel, registered_reward
 from armap_agents.trace import Journal
 from armap_agents.trajectory import Status, Task, Trajectory, content_hash
@@ -129,6 +130,8 @@ async def begin(
     context = context_of(runtime)
     task = checked_task(state)
     check_penalties(context.objective)
+    if context.reward and is_address(context.reward):
+        check_address(context.reward)  # before it is written into the run
     await current().pool(task.environment, context.environment_options)
     journal = await open_run(planner, task, context)
     return {"task": task.to_dict(), "run": journal.run, "candidates": None, "score": None}

@@ -15,6 +15,7 @@ from pathlib import Path
 from armap_agents.errors import ConfigurationError
 from armap_agents.reward.loaded import LoadedReward
 from armap_agents.reward.objectives import register_penalty
+from armap_agents.reward.wire import is_address
 
 __all__ = ["LoadedReward", "load_reward", "register_penalty"]
 
@@ -31,7 +32,7 @@ def load_reward(source: str | Path) -> LoadedReward:
             installed.
         ArmapError: No server answers there, or it serves no reward model.
     """
-    if str(source).startswith(("http://", "https://")):
+    if is_address(str(source)):
         from armap_agents.reward.client import open_client
 
         return open_client(str(source))

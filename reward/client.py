@@ -8,6 +8,7 @@ is read while another is scored.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -17,10 +18,10 @@ from typing import Any, TypeVar
 import httpx
 
 from armap_agents.errors import ArmapError
-from armap_agents.reward.endpoint import KEY_VARIABLE, PATIENCE_SECONDS, Endpoint
+from armap_agents.reward.endpoint import PATIENCE_SECONDS, Endpoint
 from armap_agents.reward.loaded import LoadedReward
 from armap_agents.reward.settings import Settings
-from armap_agents.reward.wire import MIB, Limits, Output, request_body, written
+from armap_agents.reward.wire import KEY_VARIABLE, MIB, Limits, Output, request_body, written
 from armap_agents.trajectory import Trajectory
 
 IN_FLIGHT = 4
@@ -131,7 +132,7 @@ class RemoteReward(ServedReward):
         try:
             self._limits = Limits(**described.pop("limits"))
             fingerprint = str(described.pop("fingerprint"))
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, ValueError):
             raise self._nonsense() from None
         super().__init__(Settings.from_dict(described), fingerprint)
 
@@ -181,7 +182,7 @@ class RemoteReward(ServedReward):
         """Return an answer's numbers once it is sure that they mean what they should."""
         try:
             fingerprint, numbers, errors = answer["fingerprint"], answer[name], answer["errors"]
-            failed = [(batch[error["index"]].id, str(error["error"])) for error in errors]
+            failed = [(batch[e["index"]].id, " ".join(str(e["error"]).split())) for e in errors]
             found = [] if failed else [float(number) for number in numbers]
         except (KeyError, TypeError, ValueError, IndexError):
             raise self._nonsense() from None
@@ -193,7 +194,7 @@ class RemoteReward(ServedReward):
             trajectory, line = failed[0]
             named = line if trajectory in line else f"trajectory {trajectory}: {line}"
             raise ArmapError(f"the reward server at {self._endpoint.url} cannot score {named}")
-        if len(found) != len(batch):
+        if len(found) != len(batch) or not all(map(math.isfinite, found)):
             raise self._nonsense()
         return found
 

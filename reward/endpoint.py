@@ -16,15 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from armap_agents.errors import ArmapError, ConfigurationError
+from armap_agents.errors import ArmapError
 from armap_agents.resources import resources
-from armap_agents.reward.wire import read_key
+from armap_agents.reward.wire import KEY_VARIABLE, check_address, read_key
 
 if TYPE_CHECKING:
     from armap_agents.trajectory import JSON
-
-KEY_VARIABLE = "ARMAP_REWARD_API_KEY_ENV"
-"""Environment variable with the NAME of the variable that holds the key."""
 
 PATIENCE_SECONDS = 60.0
 """How long a server that refuses or is gone is tried again."""
@@ -54,20 +51,7 @@ class Endpoint:
     """
 
     def __init__(self, url: str, api_key_env: str | None, patience: float) -> None:
-        try:
-            parsed = httpx.URL(url)
-            usable = parsed.scheme in ("http", "https") and bool(parsed.host)
-        except httpx.InvalidURL:
-            usable = False
-        if not usable:
-            raise ConfigurationError(
-                f"{url!r} is no reward server's address: use one like http://127.0.0.1:8100"
-            )
-        if parsed.userinfo:
-            raise ConfigurationError(
-                "a reward server's address holds no password, it is written into traces: put the "
-                f"key into a variable and its name into {KEY_VARIABLE}"
-            )
+        check_address(url)
         self.url = url.rstrip("/").removesuffix("/v1")
         self._key_name = api_key_env
         self._patience = patience
@@ -82,6 +66,8 @@ class Endpoint:
             response = httpx.get(self.url + path, headers=self._headers(), timeout=CONNECT_SECONDS)
         except httpx.TransportError:
             raise self.error("cannot be reached", START) from None
+        except httpx.DecodingError:
+            raise self.error("answers what cannot be read", START) from None
         self._check_key(response.status_code)
         return response.status_code, _json(response)
 
@@ -115,6 +101,8 @@ class Endpoint:
                 raise self.error(
                     f"did not answer within {ANSWER_SECONDS:g} s", "is it hanging, or too slow?"
                 ) from None
+            except httpx.DecodingError:
+                raise self.error("answers what cannot be read", cure) from None
             except httpx.TransportError:
                 pass  # The loop is the handling.
             else:
@@ -182,7 +170,7 @@ class Endpoint:
 def _json(response: httpx.Response) -> Any:
     try:
         return json.loads(response.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

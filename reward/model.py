@@ -16,9 +16,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from armap_agents.errors import ConfigurationError
 from armap_agents.reward.backbones import Backbone, BackboneSpec, Part, new_backbone, open_backbone
 from armap_agents.reward.backbones.pretrained import damaged, read_tensors
 from armap_agents.reward.batching import batches
+from armap_agents.reward.export import EXPORT
 from armap_agents.reward.settings import SETTINGS, Settings
 from armap_agents.trajectory import JSON
 
@@ -129,12 +131,18 @@ def load_network(
         ConfigurationError: The folder or its backbone is missing, damaged or another one.
     """
     settings = Settings.read(folder)
+    if (folder / EXPORT).is_file():
+        raise ConfigurationError(
+            f"{folder} is an export, which vLLM serves: give the model folder that it was made of"
+        )
     with damaged(folder / SETTINGS):
-        spec = BackboneSpec(**settings.backbone)
-    network = RewardNetwork(open_backbone(spec))
+        network = RewardNetwork(open_backbone(BackboneSpec(**settings.backbone)))
     network.backbone.load(folder)
     heads = read_tensors(folder / HEADS)
     with damaged(folder / HEADS):
         network.heads.load_state_dict(heads)
+    for tensor in (*network.parameters(), *network.buffers()):
+        # It may lie in a mapped file, and whoever shortens that would end this process.
+        tensor.data = tensor.data.clone()
     network.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return network.eval().requires_grad_(False), settings

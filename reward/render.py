@@ -62,11 +62,13 @@ class Rendering:
             }
             for pattern, _ in (rule for named in rules.values() for rule in named):
                 re.compile(pattern)
+            for pattern, new in rules["shorten"]:
+                re.sub(pattern, new, "")
             if history not in ("all", "newest"):
                 raise ValueError(f"history {history!r}")
             if not isinstance(images, bool):
                 raise ValueError(f"images {images!r}")
-        except (KeyError, TypeError, ValueError, re.error) as error:
+        except (LookupError, TypeError, ValueError, re.error) as error:
             raise ConfigurationError(
                 f"the reward model's rendering settings are damaged ({error}): train it again"
             ) from None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import os
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
@@ -105,7 +106,7 @@ class TrainedReward(LoadedReward):
         try:
             self._thread.submit(self._answer_waiting)
         except RuntimeError:
-            self._waiting.remove(request)
+            request.outputs.cancel()
             raise ArmapError("this reward model is closed: load it again") from None
         return request.outputs
 
@@ -154,6 +155,12 @@ class TrainedReward(LoadedReward):
             name: (score, logit)
             for name, (score, logit) in zip(distinct, outputs.tolist(), strict=True)
         }
+        for trajectory, name in zip(trajectories, names, strict=True):
+            if not all(map(math.isfinite, known[name])):
+                raise ArmapError(
+                    f"trajectory {trajectory.id} (task {trajectory.task.id}): the model's output "
+                    "is no finite number: train it again with a smaller --learning-rate"
+                )
         return [known[name] for name in names]
 
     def _parts(self, trajectory: Trajectory) -> list[Part]:
@@ -214,7 +221,7 @@ def _check_images(trajectory: Trajectory, parts: Sequence[Part]) -> None:
     """Raise an error that names the trajectory if one of its screenshots is none."""
     images = [image for part in parts for image in part.images]
     if images:
-        from armap_agents.reward.backbones.vision import open_picture
+        from armap_agents.reward.backbones.pictures import open_picture
     for image in images:
         try:
             open_picture(image)

@@ -7,6 +7,7 @@ their calibration are each environment's own.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,12 +30,19 @@ class EnvironmentSettings:
         mean: Mean score μ of held-out finished training trajectories.
         std: Standard deviation σ of the same scores, above 0.
         calibration: What scores mean as probabilities; None where nothing was held out.
+
+    Raises:
+        ValueError: Mean or spread is no number, or the spread not above 0.
     """
 
     rendering: Rendering
     mean: float = 0.0
     std: float = 1.0
     calibration: Calibration | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.mean) and math.isfinite(self.std) and self.std > 0):
+            raise ValueError(f"mean {self.mean}, spread {self.std}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as pure JSON."""
@@ -101,10 +109,11 @@ class Settings:
                 for name, item in value["environments"].items()
             }
             settings = cls(**{**value, "environments": environments})
-            if not environments or {"kind", "weights", "sha256", "options"} - set(
-                settings.backbone
-            ):
+            named = [type(settings.backbone[key]) for key in ("kind", "weights", "sha256")]
+            if not environments or named != [str] * 3:
                 raise ValueError("it names no environment or no backbone")
+            if not isinstance(settings.backbone["options"], dict):
+                raise ValueError("the backbone's options are none")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigurationError(
                 f"the reward model's settings are damaged ({error}): train the model again"
@@ -133,7 +142,7 @@ class Settings:
             value = json.loads(path.read_text("utf-8"))
             if not isinstance(value, dict):
                 raise TypeError("no JSON object")
-        except (ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise ConfigurationError(
                 f"{path} is damaged ({error}): train the model again"
             ) from None

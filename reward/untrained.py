@@ -6,14 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from armap_agents.reward.backbones.pretrained import (
-    WEIGHTS,
-    file_digest,
-    find_weights,
-    read_encoder,
-    read_tokenizer,
-)
+from armap_agents.reward.backbones.pretrained import find_weights, read_encoder, read_tokenizer
+from armap_agents.reward.backbones.sequences import mean_valid
 from armap_agents.reward.backbones.tokens import padded
+from armap_agents.reward.backbones.weights import digest, weight_files
 from armap_agents.reward.batching import batches
 from armap_agents.reward.model import BATCH_POSITIONS
 
@@ -36,7 +32,7 @@ class UntrainedEncoder:
 
     def __init__(self, name: str = "all-minilm-l6-v2") -> None:
         name, folder = find_weights(name)
-        self.fingerprint = f"{name}:{file_digest(folder / WEIGHTS)[:16]}"
+        self.fingerprint = f"{name}:{digest(weight_files(folder))[:16]}"
         self._encoder = read_encoder(folder).eval()
         self._tokenizer = read_tokenizer(folder)
 
@@ -49,8 +45,7 @@ class UntrainedEncoder:
             for batch in batches([len(row) for row in rows], BATCH_POSITIONS):
                 ids, mask = padded([rows[i] for i in batch], self._tokenizer.pad_token_id)
                 hidden = self._encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-                weight = mask.unsqueeze(-1).float()
-                pooled = (hidden * weight).sum(1) / weight.sum(1)
-                vectors.update(zip([distinct[i] for i in batch], pooled.double(), strict=True))
+                pooled = mean_valid(hidden, mask).double()
+                vectors.update(zip([distinct[i] for i in batch], pooled, strict=True))
         result: NDArray[np.float64] = torch.stack([vectors[text] for text in texts]).numpy()
         return result

@@ -110,7 +110,8 @@ class VllmReward(ServedReward):
             pairs = [[float(number) for number in item["probs"]] for item in data]
         except (KeyError, TypeError, ValueError):
             pairs = []
-        if len(pairs) != count or any(len(pair) != len(LABELS) for pair in pairs):
+        whole = all(len(pair) == len(LABELS) and all(map(math.isfinite, pair)) for pair in pairs)
+        if len(pairs) != count or not whole:
             raise self._endpoint.error("answered what are no two numbers for each text", SERVE)
         scores, logits = zip(*pairs, strict=True)
         if output == "score":

@@ -14,6 +14,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from armap_agents.errors import ArmapError, ConfigurationError
 from armap_agents.trajectory import Image, Observation, Trajectory
@@ -52,12 +53,50 @@ class Limits:
         trajectories: In a request.
         image_bytes: Of one picture, encoded as it came.
         waiting: Trajectories of all clients that wait to be scored; a lone request is always taken.
+
+    Raises:
+        ValueError: One is no whole number above 0.
     """
 
     body_bytes: int = 64 * MIB
     trajectories: int = 256
     image_bytes: int = 8 * MIB
     waiting: int = 4096
+
+    def __post_init__(self) -> None:
+        if not all(type(limit) is int and limit > 0 for limit in vars(self).values()):
+            raise ValueError(f"{self}")
+
+
+KEY_VARIABLE = "ARMAP_REWARD_API_KEY_ENV"
+"""Environment variable with the NAME of the variable that holds the key."""
+
+
+def is_address(source: str) -> bool:
+    """Return whether a reward model's name is the address of a server."""
+    return source.lower().startswith(("http://", "https://"))
+
+
+def check_address(url: str) -> None:
+    """Refuse an address that is none, or that may hold a secret, without repeating that.
+
+    Raises:
+        ConfigurationError: It is one of these.
+    """
+    if any(mark in url for mark in "@?#"):
+        raise ConfigurationError(
+            "a reward server's address holds no password and no query, it is written into traces: "
+            f"put the key into a variable and its name into {KEY_VARIABLE}"
+        )
+    try:
+        parsed = urlsplit(url)
+        usable = is_address(url) and bool(parsed.hostname) and parsed.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigurationError(
+            f"{url!r} is no reward server's address: use one like http://127.0.0.1:8100"
+        )
 
 
 def read_key(variable: str) -> str:

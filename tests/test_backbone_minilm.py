@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -213,6 +214,23 @@ def test_an_encoder_of_few_positions_takes_any_text(tmp_path: Path) -> None:
     parts = short.backbone.parts(item)
     assert [part.length for part in parts] == [16, 12, 9], "x … x are three tokens"
     assert outputs(short, [item]).isfinite().all()
+
+
+def test_weights_may_lie_in_shards_and_never_in_a_pickle(folder: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "shards"
+    shutil.copytree(folder, mine)
+    (mine / "model.safetensors").unlink()
+    with pytest.raises(ConfigurationError, match=r"no model\.safetensors"):
+        random_network(mine)
+    (mine / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(ConfigurationError, match=r"convert pytorch_model\.bin"):
+        random_network(mine)
+    read_encoder(folder).save_pretrained(mine, max_shard_size="20KB")
+    assert not (mine / "model.safetensors").exists()
+    item = rendered("1 2", "3 4")
+    assert torch.equal(
+        outputs(random_network(mine), [item]), outputs(random_network(folder), [item])
+    )
 
 
 def test_options_are_checked_and_noted(folder: Path, tmp_path: Path) -> None:

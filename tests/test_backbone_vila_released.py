@@ -13,12 +13,17 @@ from damage import Trap, edited
 from safetensors.torch import load_file, save_file
 from tiny_vila import WIDTH, save_tiny_vila
 from torch import Tensor
+from typer.testing import CliRunner
 from vila_episodes import OPTIONS, bought, encoded, fresh, picture, trained
 
+from armap_agents.cli import app
 from armap_agents.errors import ConfigurationError
+from armap_agents.reward import load_reward
 from armap_agents.reward.backbones.vila import VilaBackbone
 from armap_agents.reward.backbones.vila.released import released
 from armap_agents.reward.model import RewardNetwork
+from armap_agents.reward.render import render
+from armap_agents.trajectory import Observation, Task, Trajectory
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +76,27 @@ def test_released_adapter_and_head_are_placed(
     assert got.bias == 0.5
     episode = bought(picture(1))
     assert torch.equal(encoded(got.backbone.eval(), episode), encoded(made, episode))
+
+
+def test_the_command_makes_a_model_folder_that_scores(checkpoint: Path, tmp_path: Path) -> None:
+    made = fresh(checkpoint)
+    trained(RewardNetwork(made), 3)
+    head = released_files(made, tmp_path / "released", through_wrappers)
+    out = tmp_path / "model"
+    command = ["reward", "import", str(tmp_path / "released"), "--weights", str(checkpoint)]
+    command += ["--out", str(out)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    model = load_reward(out)
+    shown = Observation("the page shows lamps", image=picture(1))
+    bare = Trajectory(Task("1", "webshop"), "buy a red lamp", shown)
+    vector = encoded(made, render(bare, model.settings.of("webshop").rendering))[0]
+    expected = float(head["weight"][0] @ vector + head["bias"][0])
+    assert model.score([bare]) == pytest.approx([expected], abs=1e-5)
+    assert model.value([bare]) == [0.5]
+    assert not hasattr(model, "probability")
+    again = CliRunner().invoke(app, command)
+    assert isinstance(again.exception, ConfigurationError)
 
 
 def test_released_files_that_have_no_place_are_refused(checkpoint: Path, tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ POLICY = ["--policy-url", "http://127.0.0.1:9/v1", "--policy-model", "m"]
         (["tasks", "game24", "--split", "tset"], "no split 'tset'"),
         (["train", "no-data", "--out", "x"], "no-data"),
         (["generate", "game24", "--out", "x", "--policy-url", "http://x/v1"], "--policy-model"),
+        (["generate", "game24", "--out", "x", "--policy-share", "0.5"], "0.5 needs a policy"),
         (["evaluate", "game24", "--tasks", "1", "--out", "x", *POLICY], "no tasks '1'"),
     ],
 )

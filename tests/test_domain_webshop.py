@@ -36,6 +36,7 @@ from armap_agents.training.domains.webshop_pages import (
     SubPage,
     read,
 )
+from armap_agents.training.domains.webshop_phrases import Ordinary, features_in, runs
 from armap_agents.training.domains.webshop_visits import Purchase, Visit, purchase, visit
 from armap_agents.training.domains.webshop_wording import asked_for
 from armap_agents.training.explore import extend, finish, opening
@@ -403,6 +404,13 @@ def test_a_text_that_asks_for_the_same_is_grounded(text: str) -> None:
 )
 def test_a_text_that_asks_for_something_else_is_not_grounded(text: str) -> None:
     assert not CUP.named_in(text)
+
+
+def test_free_and_its_like_stay_with_the_word_before_them() -> None:
+    titles = ["Aaa B Cruelty Free Perfume", "Ccc D Cruelty Free Perfume, Heat Proof Glass"]
+    ordinary = Ordinary(titles, ["heat proof glass"])
+    found = [phrase.text for phrase in features_in(runs(titles[1], ordinary), ordinary)]
+    assert found == ["cruelty free", "heat proof"]
 
 
 def test_a_price_is_asked_for_only_where_one_is() -> None:

@@ -103,6 +103,7 @@ def test_graded_pairs_differ_clearly_and_none_does_all(data: Dataset) -> None:
         more = share(data, pair.chosen, pair.chosen_steps, pair.instruction)
         less = share(data, pair.rejected, pair.rejected_steps, pair.instruction)
         assert less + 0.2 <= more < 1
+        assert HELD_OUT not in bought(data.trajectories[pair.chosen])
 
 
 def test_of_prefixes_executed_continuations_say_which_is_better(data: Dataset) -> None:
@@ -135,14 +136,20 @@ def test_no_pair_is_there_twice_and_nothing_held_out_is_asked_for(data: Dataset)
 
 
 def test_the_trajectory_alone_does_not_tell_which_is_better(data: Dataset) -> None:
+    both = {(p.chosen, p.rejected) for p in data.pairs if whole(data, p)}
     two = [p for p in data.pairs if whole(data, p) and p.kind == "other episode"]
-    both = {(p.chosen, p.rejected) for p in two}
-    assert len(both) > 10
-    assert all((rejected, chosen) in both for chosen, rejected in both)
+    assert len(two) > 10
+    assert all((p.rejected, p.chosen) in both for p in two)
     alone = [p for p in data.pairs if p.kind == "other instruction"]
     crossed = {(p.instruction, p.rejected_instruction) for p in alone}
     assert len(crossed) > 5
     assert all((theirs, own) in crossed for own, theirs in crossed)
+
+
+def test_a_kind_says_what_is_wrong_with_the_worse_one(data: Dataset) -> None:
+    shorter = [p for p in data.pairs if whole(data, p) and p.kind == "left out"]
+    assert len(shorter) > 3
+    assert all(p.rejected_steps < p.chosen_steps for p in shorter)
 
 
 def test_every_filter_is_counted(counts: dict[str, int], data: Dataset) -> None:

@@ -100,6 +100,16 @@ async def test_a_missing_reward_model_costs_no_rollout(tmp_path: Path) -> None:
         assert not server.requests
 
 
+async def test_no_password_in_a_reward_servers_address_is_written(tmp_path: Path) -> None:
+    async with scripted_policy() as server, resources(tmp_path):
+        with pytest.raises(ArmapError, match="holds no password"):
+            await best_of_n.graph.ainvoke(
+                {"task": TASK}, context=context(server.url, reward="http://user:secret@host:1")
+            )
+    written = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any("secret" in text for text in written)
+
+
 async def test_same_seed_gives_the_same_and_another_seed_does_not(tmp_path: Path) -> None:
     async with scripted_policy() as server, resources(tmp_path):
         runs = [

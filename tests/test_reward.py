@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -315,12 +316,50 @@ async def test_a_broken_image_is_one_error_for_those_who_sent_it(seeing: Path) -
     await model.aclose()
 
 
+def test_a_model_outlives_its_files(tmp_path: Path) -> None:
+    folder = save_random_reward(tmp_path / "model", {"game24": GAME24})
+    script = (
+        "import sys; from pathlib import Path; from armap_agents.reward import load_reward;"
+        "sys.path.insert(0, 'tests'); from test_reward import GAME;"
+        "model = load_reward(sys.argv[1]);"
+        "[p.write_bytes(b'') for p in Path(sys.argv[1]).parent.rglob('*.safetensors')];"
+        "print(model.score([GAME]))"
+    )
+    expected = load_reward(folder).score([GAME])
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert done.returncode == 0, done.stderr  # a mapped file that shrinks is a bus error
+    assert json.loads(done.stdout) == pytest.approx(expected, abs=1e-5)
+
+
+def test_scores_that_are_no_numbers_are_an_error(folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    copy = tmp_path / "model"
+    shutil.copytree(folder, copy)
+    heads = load_file(copy / "heads.safetensors")
+    save_file({**heads, "bias": heads["bias"] * math.nan}, copy / "heads.safetensors")
+    with pytest.raises(ArmapError, match=rf"trajectory {GAME.id} .* no finite number"):
+        load_reward(copy).score([GAME])
+
+
 def rewritten(**changes: Any) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
         value = json.loads((folder / "reward.json").read_text())
         (folder / "reward.json").write_text(json.dumps({**value, **changes}))
 
     return damage
+
+
+WRITTEN = Rendering().to_dict()
+
+
+def for_the_maze(**changes: Any) -> Callable[[Path], None]:
+    return rewritten(environments={"maze": {**MAZE.to_dict(), **changes}})
 
 
 def truncated(name: str) -> Callable[[Path], None]:
@@ -365,6 +404,11 @@ ADAPTER = "adapter/adapter_model.safetensors"
         (lambda f: (f / "reward.json").unlink(), "is not a reward model"),
         (lambda f: (f / "reward.json").write_text("{"), r"reward\.json is damaged"),
         (lambda f: (f / "reward.json").write_text("[]"), r"reward\.json is damaged"),
+        (lambda f: (f / "reward.json").write_text("[" * 100_000), r"reward\.json is damaged"),
+        (lambda f: (f / "export.json").write_text("{}"), "is an export, which vLLM serves"),
+        (for_the_maze(mean=math.nan), "settings are damaged"),
+        (for_the_maze(std=0.0), "settings are damaged"),
+        (for_the_maze(rendering={**WRITTEN, "shorten": [["a", r"\9"]]}), "rendering .* damaged"),
         (rewritten(schema_version=1), "schema version 1, .*train the model again"),
         (rewritten(environments={}), "names no environment"),
         (rewritten(backbone={"kind": "minilm"}), "train the model again"),
@@ -404,6 +448,9 @@ def test_bad_folders_get_one_line(
         ({"kind": "gpt"}, "there is no backbone 'gpt'"),
         ({"options": {"rank": 3}}, "train the model again"),
         ({"options": {"fancy": 3}}, "no option fancy"),
+        ({"options": None}, "options are none"),
+        ({"options": {"rank": 10**9}}, r"reward\.json is damaged"),
+        ({"weights": 5}, "no backbone"),
         ({"weights": "/nowhere/at/all"}, "no model"),
     ],
 )

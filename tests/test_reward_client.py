@@ -210,12 +210,23 @@ async def test_a_trajectory_that_cannot_be_scored_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://", "http://:80", "http://host:port", "http://user:pw@host:1"]
+    "url",
+    [
+        "http://",
+        "http://:80",
+        "http://[",
+        "http://host:port",
+        "http://host:99999",
+        "HTTP://user:pw@host:1",
+        "http://user:p/w@host:1",
+        "http://host:1?key=pw",
+    ],
 )
 def test_an_address_that_is_none_says_so(url: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         load_reward(url)
-    assert "pw" not in one_line(refused)
+    assert "pw" not in (line := one_line(refused))
+    assert "p/w" not in line
 
 
 def test_where_nobody_answers_the_error_names_the_command() -> None:
@@ -224,6 +235,9 @@ def test_where_nobody_answers_the_error_names_the_command() -> None:
     ) as gone:
         load_reward(f"http://127.0.0.1:{free_port()}")
     one_line(gone)
+
+
+DESCRIBED = {"fingerprint": "f", "limits": {}, **Shade().settings.to_dict()}
 
 
 def foreign(answer: Response) -> Starlette:
@@ -242,6 +256,11 @@ def foreign(answer: Response) -> Starlette:
         JSONResponse({"fingerprint": 1}),
         JSONResponse({"data": [1]}),
         HTMLResponse("", 307, {"location": "/"}),
+        Response(b"no gzip", headers={"content-encoding": "gzip"}),
+        Response(b"[" * 100_000),
+        JSONResponse(DESCRIBED | {"limits": {"trajectories": 0}}),
+        JSONResponse(DESCRIBED | {"limits": {"trajectories": -1}}),
+        JSONResponse(DESCRIBED | {"limits": {"body_bytes": "many"}}),
     ],
 )
 def test_a_foreign_server_gets_one_clear_error(answer: Response) -> None:
@@ -250,9 +269,32 @@ def test_a_foreign_server_gets_one_clear_error(answer: Response) -> None:
     one_line(refused)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"fingerprint": "f", "scores": [NaN], "errors": []}',
+        b'{"fingerprint": "f", "scores": [1e999], "errors": []}',
+        b'{"fingerprint": "f", "scores": [], "errors": []}',
+        b"[" * 100_000,
+    ],
+)
+def test_an_answer_without_numbers_is_no_score(content: bytes) -> None:
+    async def described(_: Request) -> Response:
+        return JSONResponse(DESCRIBED)
+
+    async def scored(_: Request) -> Response:
+        return Response(content)
+
+    app = Starlette(routes=[Route("/model", described), Route("/score", scored, methods=["POST"])])
+    with serving(app) as url:
+        model = load_reward(url)
+        with pytest.raises(ArmapError, match="answered what is no score") as refused:
+            model.score([ending("1")])
+    one_line(refused)
+
+
 async def test_a_server_of_another_version_says_so() -> None:
-    shade = Shade()
-    described = {"fingerprint": "f", "limits": {}, **shade.settings.to_dict(), "schema_version": 9}
+    described = DESCRIBED | {"schema_version": 9}
     with (
         serving(foreign(JSONResponse(described))) as url,
         pytest.raises(ConfigurationError, match="schema version 9"),

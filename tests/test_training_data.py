@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import httpx
 import pytest
@@ -293,6 +294,9 @@ def test_broken_lines_are_named(tmp_path: Path, folder: Path) -> None:
         (tmp_path / "pairs.jsonl").write_text(line + "\n")
         with pytest.raises(ConfigurationError, match=f"pairs.jsonl line 1 {complaint}"):
             load_dataset(tmp_path)
+    (tmp_path / "pairs.jsonl").write_bytes(b"\xc4\x00\xff\n")
+    with pytest.raises(ConfigurationError, match=r"pairs.jsonl line 1 is not a JSON object"):
+        load_dataset(tmp_path)
     orphan = Pair("game24", "make 24", "absent", 1, "absent too", 1, "1")
     (tmp_path / "pairs.jsonl").write_text(record_line(orphan))
     with pytest.raises(ConfigurationError, match="names trajectory 'absent"):
@@ -301,10 +305,55 @@ def test_broken_lines_are_named(tmp_path: Path, folder: Path) -> None:
         load_dataset(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"chosen_steps": 4},
+        {"rejected_steps": -1},
+        {"chosen_steps": "1"},
+        {"chosen_steps": 1.0},
+        {"label": 7},
+        {"label": "x"},
+        {"margin": None},
+        {"instruction": None},
+        {"rejected_instruction": 3},
+        {"task": 8},
+        {"source": "magic"},
+    ],
+)
+def test_a_pair_that_cannot_be_is_named(
+    wrong: dict[str, Any], tmp_path: Path, folder: Path
+) -> None:
+    (tmp_path / "trajectories.jsonl").write_bytes((folder / "trajectories.jsonl").read_bytes())
+    first = json.loads((folder / "pairs.jsonl").read_text().splitlines()[0])
+    ((name, value),) = wrong.items()
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(first | wrong) + "\n")
+    complaint = f"pairs.jsonl line 1 cannot be so \\({name} {value!r}\\): mend or delete"
+    with pytest.raises(ConfigurationError, match=complaint):
+        load_dataset(tmp_path)
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(first | {"chosen": ["a"]}) + "\n")
+    with pytest.raises(ConfigurationError, match=r"names trajectory \['a'\], which"):
+        load_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 99}, {"continuations": "4"}, {"successes": 300.0}, {"successes": None}]
+)
+def test_a_value_that_cannot_be_is_named(
+    wrong: dict[str, Any], tmp_path: Path, folder: Path
+) -> None:
+    for name in ("trajectories.jsonl", "pairs.jsonl"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    first = json.loads((folder / "values.jsonl").read_text().splitlines()[0])
+    (tmp_path / "values.jsonl").write_text(json.dumps(first | wrong) + "\n")
+    with pytest.raises(ConfigurationError, match=r"values.jsonl line 1 cannot be so \("):
+        load_dataset(tmp_path)
+
+
 def test_records_survive_the_round_trip(tmp_path: Path) -> None:
     trajectory = bare(play(puzzle_task([1, 4, 8, 8]), ("8 / 4 = 2",)))
     assert trajectory.observation.actions is None
-    pair = Pair("game24", "make 24", trajectory.id, 1, trajectory.id, 0, "n", "llm", 0.5)
+    pair = Pair("game24", "make 24", trajectory.id, 1, trajectory.id, 0, "n", "llm", label=0.5)
     folder = DataFolder(tmp_path, "game24", {})
     folder.append("n", Unit({trajectory.id: trajectory}, {("key",): pair}))
     folder.close()

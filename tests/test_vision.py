@@ -14,7 +14,7 @@ from PIL import Image as Pictures
 from safetensors.torch import save_file
 
 from armap_agents.errors import ArmapError, ConfigurationError
-from armap_agents.reward.backbones import vision
+from armap_agents.reward.backbones import pictures, vision
 from armap_agents.reward.backbones.vision import ImageEncoder, open_vision
 from armap_agents.trajectory import Image
 
@@ -86,8 +86,15 @@ def test_what_is_no_picture_is_named(folder: Path, data: bytes) -> None:
         open_vision(str(folder))([picture((1, 2, 3)), broken])
 
 
+def test_rare_readers_are_closed_to_foreign_bytes() -> None:
+    written = io.BytesIO()
+    Pictures.new("RGB", (8, 8)).save(written, "TIFF")
+    with pytest.raises(ArmapError, match="UnidentifiedImageError"):
+        pictures.open_picture(Image(written.getvalue()))
+
+
 def test_absurd_sizes_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vision, "MOST_PIXELS", 100)
+    monkeypatch.setattr(pictures, "MOST_PIXELS", 100)
     with pytest.raises(ArmapError, match="40 × 40 pixels"):
         open_vision(str(folder))([picture((1, 2, 3))])
 

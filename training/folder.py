@@ -186,22 +186,30 @@ class DataFolder:
         counts[name.removesuffix(".jsonl")] = len(new)
         return new
 
-    def report(self, tasks: int) -> dict[str, Any]:
+    def report(
+        self,
+        tasks: int,
+        describe: Callable[[dict[str, Any]], str] = card,
+        besides: Mapping[str, int] | None = None,
+    ) -> dict[str, Any]:
         """Write ``report.json`` and the data card, and return the report.
 
         Args:
             tasks: How many tasks there are to explore.
+            describe: Writes the card of a report.
+            besides: Further counts, of what no unit is made of.
         """
+        counts = self.counts + Counter(besides)
         report = {
             "environment": self.environment,
             "config": self.config,
             "tasks": tasks,
             "units": self.units,
-            "counts": {name: n for name, n in sorted(self.counts.items()) if n},
+            "counts": {name: n for name, n in sorted(counts.items()) if n},
             "versions": _versions(self.environment),
         }
         (self.path / REPORT).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
-        (self.path / CARD).write_text(card(report), "utf-8")
+        (self.path / CARD).write_text(describe(report), "utf-8")
         return report
 
     def close(self) -> None:

@@ -14,13 +14,10 @@ tasks alone are labelled.
 from __future__ import annotations
 
 import asyncio
-import json
-import platform
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
 from random import Random
@@ -38,7 +35,7 @@ from armap_agents.training.episodes import (
     recorded,
     true_scores,
 )
-from armap_agents.training.folder import CARD, REPORT, DataFolder, Unit
+from armap_agents.training.folder import DataFolder, Unit
 from armap_agents.training.records import Pair, PrefixValue, Source, bare
 from armap_agents.trajectory import JSON, Trajectory, content_hash
 
@@ -173,7 +170,8 @@ async def label_data(
                 _fill(unit, episodes, pairs_of(episodes, noted, label, most, rng), label)
                 await asyncio.to_thread(folder.append, each.task.id, unit)
                 progress(folder.units, len(found), folder.counts)
-            return await asyncio.to_thread(_report, folder, label, len(found), counts)
+            describe = partial(card, source=label)
+            return await asyncio.to_thread(folder.report, len(found), describe, counts)
 
 
 def _labeller(
@@ -246,26 +244,6 @@ def _fill(unit: Unit, episodes: Valued, pairs: Sequence[Pair], source: Source) -
             )
     for pair in pairs:
         unit.pairs[pair.chosen, pair.rejected] = pair
-
-
-def _report(
-    folder: DataFolder, source: Source, tasks: int, left_out: Counter[str]
-) -> dict[str, Any]:
-    """Write ``report.json`` and the data card, and return the report."""
-    counts = folder.counts + left_out
-    report = {
-        "environment": folder.environment,
-        "config": folder.config,
-        "tasks": tasks,
-        "counts": {name: count for name, count in sorted(counts.items()) if count},
-        "versions": {
-            "armap-agents": version("armap-agents"),
-            "python": platform.python_version(),
-        },
-    }
-    (folder.path / REPORT).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
-    (folder.path / CARD).write_text(card(report, source), "utf-8")
-    return report
 
 
 def card(report: dict[str, Any], source: Source) -> str:

@@ -1,15 +1,16 @@
 """Pair: say of two executed trajectories, or beginnings of them, which is better, and filter.
 
 A whole trajectory is worse where it does not fulfil the instruction, or clearly less of it than
-another that does not either: episodes of weak agents seldom do all of it. A prefix is worse where none
-of its executed continuations fulfils it, and where they return less on average than those of the
-better prefix. Every candidate that is dropped is counted with the reason.
+another that does not either: episodes of weak agents seldom do all of it. A prefix is worse where
+none of its executed continuations fulfils it, and where they return less on average than those of
+the better prefix. Every candidate that is dropped is counted with the reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from random import Random
 
 from armap_agents.training.domain import Continuations, Domain, Instruction
 from armap_agents.training.folder import Unit
@@ -18,6 +19,9 @@ from armap_agents.trajectory import Task, Trajectory, content_hash
 
 OTHER_INSTRUCTION = "other instruction"
 """Kind of the pairs that show the same trajectory under two instructions."""
+
+OTHER_EPISODE = "other episode"
+"""Kind of the pairs whose worse one does what another instruction asks for."""
 
 LESS = "does less"
 """Kind of the pairs of two trajectories neither of which need do all that is asked."""
@@ -71,12 +75,17 @@ class Pairs:
         return self._added(positive, negative, ends, source, kind, reason)
 
     def graded(self, better: Trajectory, worse: Trajectory, instruction: Instruction) -> bool:
-        """Pair two trajectories of which one does clearly more; say whether it was added."""
+        """Pair two trajectories of which one does clearly more; say whether it was added.
+
+        What may not be asked for may not be the better one either, however little it does.
+        """
         self._unit.counts["negatives tried"] += 1
         reason = self._no_difference(better, worse, len(better), len(worse))
         shares = [self._domain.fulfils(trajectory, instruction) for trajectory in (better, worse)]
         if reason is None and shares[0] - shares[1] < CLEARLY:
             reason = "does as much"
+        if reason is None and self._domain.instruct(better, Random(0)) is None:
+            reason = "no instruction fits the better one"  # it may do what an evaluation asks for
         if reason is None:
             for trajectory in (better, worse):
                 self._note_end(trajectory, instruction)
@@ -122,11 +131,15 @@ class Pairs:
         Args:
             a: One.
             b: Another of the same task that `tell_apart` tells from it.
-            kind: Of the pairs of two trajectories.
+            kind: What is wrong with the other one under the first one's instruction.
             crossed: Add the pairs of each trajectory with itself under the other's instruction.
         """
         pairs = ((a, b), (b, a))
-        added = sum(self.whole(one, other.trajectory, "perturb", kind) for one, other in pairs)
+        kinds = (kind, OTHER_EPISODE)
+        added = sum(
+            self.whole(one, other.trajectory, "perturb", wrong)
+            for (one, other), wrong in zip(pairs, kinds, strict=True)
+        )
         if crossed and added:
             added += sum(self._under(one, other.instruction) for one, other in pairs)
         return added

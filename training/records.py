@@ -10,15 +10,16 @@ added later gets a default, a meaning that changes gets a new version.
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from armap_agents.errors import ConfigurationError
-from armap_agents.trajectory import Image, Observation, Step, Trajectory
+from armap_agents.training.stored_image import StoredImage
+from armap_agents.trajectory import Observation, Step, Trajectory
 
 SCHEMA_VERSION = 1
 
@@ -145,7 +146,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise ConfigurationError(
             f"{path} is missing: make a data folder with `armap generate ENV --out {path.parent}`"
         )
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:  # a line that is no UTF-8 is a broken line as well
         for number, line in enumerate(lines, 1):
             try:
                 value = json.loads(line)
@@ -163,7 +164,9 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, value
 
 
-def _records(path: Path, kind: type[_Record], known: set[str]) -> list[_Record]:
+def _records(
+    path: Path, kind: type[_Record], trajectories: Mapping[str, Trajectory]
+) -> list[_Record]:
     records = []
     for number, value in read_lines(path):
         try:
@@ -172,71 +175,53 @@ def _records(path: Path, kind: type[_Record], known: set[str]) -> list[_Record]:
             raise ConfigurationError(
                 f"{path} line {number} is no {kind.__name__}: {error}; mend or delete that line"
             ) from None
-        ids = {record.chosen, record.rejected} if isinstance(record, Pair) else {record.trajectory}
-        if missing := ids - known:
+        named = (
+            [record.chosen, record.rejected] if isinstance(record, Pair) else [record.trajectory]
+        )
+        for id_ in named:
+            if not isinstance(id_, str) or id_ not in trajectories:
+                raise ConfigurationError(
+                    f"{path} line {number} names trajectory {id_!r}, which {TRAJECTORIES} does not "
+                    "have: delete that line"
+                )
+        if faults := _faults(record, trajectories):
             raise ConfigurationError(
-                f"{path} line {number} names trajectory {missing.pop()!r}, which "
-                f"{TRAJECTORIES} does not have: delete that line"
+                f"{path} line {number} cannot be so ({', '.join(faults)}): mend or delete that line"
             )
         records.append(record)
     return records
 
 
-class StoredImage(Image):
-    """A picture that lies in a data folder, read each time it is looked at.
-
-    Args:
-        path: The file.
-        reference: What the trajectory's line says about it: digest and MIME type.
-        trajectory: Id of the trajectory that shows it, for the message.
-    """
-
-    def __init__(self, path: Path, reference: Mapping[str, Any], trajectory: str) -> None:
-        given = {"path": path, "trajectory": trajectory}
-        given |= {name: reference[name] for name in ("sha256", "media_type")}
-        for name, value in given.items():
-            object.__setattr__(self, name, value)
-        if not path.is_file():
-            raise ConfigurationError(f"{self._what} is missing: {_AGAIN}")
-
-    path: Path
-    trajectory: str
-
-    @property
-    def data(self) -> bytes:
-        """The encoded file's bytes.
-
-        Raises:
-            ConfigurationError: The file is gone or damaged.
-        """
-        try:
-            data = self.path.read_bytes()
-        except OSError as error:
-            raise ConfigurationError(
-                f"{self._what} cannot be read ({error.strerror}): {_AGAIN}"
-            ) from None
-        if hashlib.sha256(data).hexdigest() != self.sha256:
-            raise ConfigurationError(f"{self._what} is damaged: {_AGAIN}")
-        return data
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Image) and (self.sha256, self.media_type) == (
-            other.sha256,
-            other.media_type,
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.sha256, self.media_type))
-
-    def __repr__(self) -> str:
-        return f"StoredImage({str(self.path)!r})"
-
-    @property
-    def _what(self) -> str:
-        return f"{self.path}, a picture of trajectory {self.trajectory!r},"
+def _faults(record: Pair | PrefixValue, trajectories: Mapping[str, Trajectory]) -> list[str]:
+    """Return the fields, as a file has them, that are not what they may be."""
+    texts = ["environment", "instruction", "task"]
+    limits: dict[str, float]
+    if isinstance(record, Pair):
+        texts += ["kind", *(["rejected_instruction"] if record.rejected_instruction else [])]
+        limits = {
+            "chosen_steps": len(trajectories[record.chosen]),
+            "rejected_steps": len(trajectories[record.rejected]),
+            "label": 1,
+            "margin": math.inf,
+        }
+    else:
+        limits = {
+            "steps": len(trajectories[record.trajectory]),
+            "continuations": math.inf,
+            "successes": record.continuations,
+        }
+    given = vars(record)
+    wrong = [name for name in texts if not isinstance(given[name], str)]
+    wrong += [name for name, most in limits.items() if not _is_number(name, given[name], most)]
+    if isinstance(record, Pair) and record.source not in get_args(Source):
+        wrong.append("source")
+    return [f"{name} {given[name]!r}" for name in wrong]
 
 
-_AGAIN = "make the data again with `armap generate`, or delete that trajectory and its pairs"
+def _is_number(name: str, value: object, most: object) -> bool:
+    """Whether a value is a number from 0 to another one, a whole one where steps are counted."""
+    kind = int if name.endswith("steps") else int | float
+    return isinstance(value, kind) and isinstance(most, int | float) and 0 <= value <= most
 
 
 def _trajectory(value: dict[str, Any], images: Path) -> Trajectory:
@@ -272,10 +257,9 @@ def load_dataset(folder: Path) -> Dataset:
             raise ConfigurationError(
                 f"{path} line {number} is no trajectory ({error!r}): mend or delete that line"
             ) from None
-    known = set(trajectories)
     values = folder / VALUES
     return Dataset(
         trajectories,
-        _records(folder / PAIRS, Pair, known),
-        _records(values, PrefixValue, known) if values.is_file() else [],
+        _records(folder / PAIRS, Pair, trajectories),
+        _records(values, PrefixValue, trajectories) if values.is_file() else [],
     )

@@ -19,7 +19,7 @@ from armap_agents.training.corrupt import by_turns, execute, parting, wrong_acti
 from armap_agents.training.domain import Continuations, Domain, Instruction
 from armap_agents.training.explore import EXPLORED, Explorer, Mixture, Player, ask
 from armap_agents.training.folder import Unit
-from armap_agents.training.pairs import Pairs, Positive
+from armap_agents.training.pairs import OTHER_EPISODE, Pairs, Positive
 from armap_agents.training.recipe import GenerateConfig
 from armap_agents.training.records import Source
 from armap_agents.training.refine import refine
@@ -233,7 +233,7 @@ class TaskGenerator:
             for negative in others:
                 if made == self._config.negatives // 2:
                     break
-                made += await self._at(positive, negative, k, "other episode")
+                made += await self._at(positive, negative, k, OTHER_EPISODE)
         negative = await self._by_policy(positive)
         if negative is not None:
             k = parting(negative.actions, good.actions) + 1
@@ -312,10 +312,10 @@ class TaskGenerator:
                 break
             if not self._pairs.tell_apart(a, b):
                 self.unit.counts["dropped: episodes that fulfil the same"] += 1
-            elif self._pairs.both_ways(a, b, "other episode", crossed=self._crossed()):
+            elif self._pairs.both_ways(a, b, OTHER_EPISODE, crossed=self._crossed()):
                 wanted -= 1
                 for one, other in ((a, b), (b, a)):
-                    await self._partial(one, other.trajectory, "perturb", "other episode")
+                    await self._partial(one, other.trajectory, "perturb", OTHER_EPISODE)
 
     def _pair_graded(self, positives: list[Positive], explored: list[Trajectory]) -> None:
         """Pair, under each instruction, trajectories that do more of it with ones that do less."""

@@ -186,7 +186,7 @@ def split_examples(
     if not learn.pairs or not kept.pairs:
         raise ConfigurationError(
             f"the data has {len(learn.pairs)} pairs to train on and {len(kept.pairs)} held-out "
-            "ones: generate more"
+            "ones: generate more, or take a larger --fraction"
         )
     return learn, kept
 

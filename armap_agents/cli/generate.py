@@ -42,8 +42,14 @@ def generate(
     ] = DEFAULTS.pairs,
     seed: Seed = DEFAULTS.seed,
     policy_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the episodes that the policy plays.")
-    ] = DEFAULTS.policy_share,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of the episodes that the policy plays.",
+            show_default=str(DEFAULTS.policy_share),
+        ),
+    ] = None,
     uniform_share: Annotated[
         float,
         typer.Option(
@@ -108,7 +114,7 @@ def generate(
     config = GenerateConfig(
         pairs=pairs,
         seed=seed,
-        policy_share=policy_share,
+        policy_share=DEFAULTS.policy_share if policy_share is None else policy_share,
         uniform_share=uniform_share,
         temperatures=temperatures,
         written_share=written_share,
@@ -121,6 +127,10 @@ def generate(
         continuations=continuations,
     )
     policy = _endpoint("policy", policy_url, policy_model, policy_api_key_env, policy_style)
+    if policy_share and policy is None:
+        raise ConfigurationError(
+            f"--policy-share {policy_share:g} needs a policy: give --policy-url and --policy-model"
+        )
     writer = _endpoint(
         "writer",
         writer_url or (policy_url if writer_model else None),

@@ -1,4 +1,4 @@
-"""`armap reward`: judge a trained reward model, and hand it to other servers."""
+"""`armap reward`: judge a reward model, take over a released one, hand one to other servers."""
 
 from __future__ import annotations
 
@@ -41,5 +41,30 @@ def export(
     Console(soft_wrap=True).print(
         f"Wrote {out}. Serve it with `vllm serve {out} --runner pooling --convert classify` and "
         "give planners the server's address as --reward.",
+        highlight=False,
+    )
+
+
+@app.command("import")
+def import_(
+    released: Annotated[
+        Path,
+        typer.Argument(metavar="RELEASED", help="Folder of a released LoRA adapter and its head."),
+    ],
+    weights: Annotated[Path, typer.Option(help="Folder of the VILA1.5 checkpoint beneath.")],
+    out: Annotated[Path, typer.Option(help="New model folder.")],
+    environment: Annotated[
+        str, typer.Option(help="Registered name of the environment that it was trained on.")
+    ] = "webshop",
+) -> None:
+    """Make a model folder of the paper's released reward model; safetensors alone are read."""
+    require_reward_packages()
+    from armap_agents.reward.backbones.vila.released import import_released
+
+    import_released(released, str(weights), out, environment)
+    Console(soft_wrap=True).print(
+        f"Wrote {out}. Its scores have no calibration, its prefix values are all one half, and it "
+        "reads this project's prompt, not the one it was trained with: judge it first with "
+        f"`armap reward report {out} DATA`.",
         highlight=False,
     )

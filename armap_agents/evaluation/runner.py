@@ -246,7 +246,8 @@ async def rescore(out: Path, name: str, model: RewardModel, *, concurrency: int 
     selector = name if name in trivial else f"{RESCORED}:{name}"
     listed = await asyncio.to_thread(find_tasks, environment, spec.split, spec.tasks)
     tasks = {task.id: task for task in listed}
-    environments = _environments(spec, concurrency)
+    size = min(concurrency, getattr(environment, "pool_size", concurrency))
+    environments = _environments(spec, size)
     async with only_writer(out):
         await asyncio.to_thread(drop_torn_line, out / SCORES)
         results = await asyncio.to_thread(read_results, out)

@@ -6,7 +6,6 @@ or run from a folder.
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from torch import nn
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
-from armap_agents.errors import ConfigurationError
+from armap_agents.errors import ArmapError, ConfigurationError
 
 # peft asks every transformers model an old question when it wraps or merges it.
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
@@ -32,9 +31,6 @@ ADAPTER = "adapter"
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
-WEIGHTS = "model.safetensors"
-"""A small model's weights in the Hugging Face layout."""
-
 
 def find_weights(name: str) -> tuple[str, Path]:
     """Return what a model folder notes of some weights, and where they lie.
@@ -43,22 +39,14 @@ def find_weights(name: str) -> tuple[str, Path]:
         name: Name that `armap models pull` knows, or a Hugging Face folder.
 
     Raises:
-        ConfigurationError: The folder holds no safetensors weights, or nothing has that name.
+        ConfigurationError: There is no such folder, and nothing has that name.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        if not (folder / WEIGHTS).is_file():
-            raise ConfigurationError(f"{folder} has no {WEIGHTS}: give a Hugging Face folder")
         return str(folder.resolve()), folder
     from armap_agents.serving.models import pull
 
     return name, Path(pull(name))
-
-
-def file_digest(path: Path) -> str:
-    """Return the sha256 hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_encoder(folder: Path) -> Any:
@@ -67,7 +55,7 @@ def read_encoder(folder: Path) -> Any:
     Raises:
         ConfigurationError: The files are damaged or no encoder.
     """
-    with _quiet(), _damage_named(folder):
+    with quiet(), _damage_named("backbone", folder):
         # Eager attention: with a dozen tokens fused kernels cost more than they save on a CPU.
         return AutoModel.from_pretrained(
             folder,
@@ -85,28 +73,31 @@ def read_tokenizer(folder: Path) -> Any:
     Raises:
         ConfigurationError: The files are damaged or no tokenizer.
     """
-    with _damage_named(folder):
+    with _damage_named("tokenizer", folder):
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 @contextmanager
-def _damage_named(folder: Path) -> Iterator[None]:
+def _damage_named(what: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # whatever the loaders meet in a damaged folder
         raise ConfigurationError(
-            f"the backbone in {folder} cannot be read ({type(error).__name__}): give a Hugging "
+            f"the {what} in {folder} cannot be read ({type(error).__name__}): give a Hugging "
             "Face folder with safetensors and a tokenizer, or pull the model again"
         ) from error
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    shown = logging.is_progress_bar_enabled()
+def quiet() -> Iterator[None]:
+    """Hide transformers' progress bar and its report of heads that are left out."""
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()
 
@@ -179,7 +170,7 @@ def damaged(path: Path) -> Iterator[None]:
     """Turn whatever the loaders meet in a damaged model folder into one line."""
     try:
         yield
-    except ConfigurationError:
+    except ArmapError:
         raise
     except Exception as error:
         raise ConfigurationError(

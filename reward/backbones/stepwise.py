@@ -21,9 +21,7 @@ from armap_agents.errors import ConfigurationError
 from armap_agents.reward.backbones import Backbone, BackboneSpec, Part
 from armap_agents.reward.backbones.pooling import HEADS, StepPooling
 from armap_agents.reward.backbones.pretrained import (
-    WEIGHTS,
     damaged,
-    file_digest,
     find_weights,
     merge_lora,
     read_encoder,
@@ -32,7 +30,9 @@ from armap_agents.reward.backbones.pretrained import (
     save_lora,
     with_lora,
 )
+from armap_agents.reward.backbones.sequences import mean_valid
 from armap_agents.reward.backbones.tokens import PairTokenizer
+from armap_agents.reward.backbones.weights import digest, weight_files
 from armap_agents.reward.render import Rendered
 from armap_agents.trajectory import JSON, Image
 
@@ -86,16 +86,17 @@ class StepwiseBackbone(Backbone):
         """Return an untrained backbone; see `new_backbone`."""
         chosen = _checked(options)
         name, folder = find_weights(weights or DEFAULT_WEIGHTS)
+        files = weight_files(folder)
         encoder = read_encoder(folder)
         tokens = PairTokenizer(
             read_tokenizer(folder),
             min(chosen["part_tokens"], _positions(encoder)),
             chosen["instruction_tokens"],
         )
-        digest, images = file_digest(folder / WEIGHTS), None
+        total, images = digest(files), None
         if chosen["vision"] is not None:
             images = ImageBranch(chosen["vision"], encoder.config.hidden_size)
-            digest = hashlib.sha256(f"{digest} {images.digest()}".encode()).hexdigest()
+            total = hashlib.sha256(f"{total} {images.digest()}".encode()).hexdigest()
         adapted = with_lora(
             encoder,
             chosen["rank"],
@@ -103,7 +104,7 @@ class StepwiseBackbone(Backbone):
             dtype=dtype,
             exclude=r".*pooler.*",  # the mean over tokens takes its place
         )
-        return cls(BackboneSpec("minilm", name, digest, chosen), adapted, tokens, images)
+        return cls(BackboneSpec("minilm", name, total, chosen), adapted, tokens, images)
 
     def parts(self, rendered: Rendered) -> list[Part]:
         """Return a part for each step: the instruction, the step and its image."""
@@ -131,9 +132,7 @@ class StepwiseBackbone(Backbone):
         more = {} if segments is None else {"token_type_ids": segments}
         hidden: Tensor = self.encoder(input_ids=ids, attention_mask=mask, **more).last_hidden_state
         with torch.autocast(ids.device.type, enabled=False):
-            weight = mask.unsqueeze(-1).float()
-            mean: Tensor = (hidden.float() * weight).sum(1) / weight.sum(1)
-            return mean
+            return mean_valid(hidden, mask)
 
     def pool(self, vectors: Tensor, counts: Sequence[int]) -> Tensor:
         """Pool the vectors of each trajectory's steps, ``float32 [len(counts), width]``."""

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
-from transformers.utils import logging
+from transformers import AutoConfig, AutoModel
 
 from armap_agents.errors import ConfigurationError
 from armap_agents.reward.backbones import Backbone, BackboneSpec, Part
-from armap_agents.reward.backbones.pretrained import merge_lora, save_lora, with_lora
+from armap_agents.reward.backbones.pretrained import (
+    find_weights,
+    merge_lora,
+    quiet,
+    read_tokenizer,
+    save_lora,
+    with_lora,
+)
 from armap_agents.reward.backbones.sequences import (
     check_room,
     chosen,
@@ -105,11 +110,11 @@ class TextBackbone(Backbone):
         settled = chosen("hf-text", DEFAULTS, options)
         if weights is None:
             raise ConfigurationError("hf-text has no weights of its own: give --weights FOLDER")
-        name, folder = _find(weights)
+        name, folder = find_weights(weights)
         files = weight_files(folder)
         model = _read_model(folder, dtype or torch.float32)
         spec = BackboneSpec("hf-text", name, digest(files), settled)
-        return cls(model, _read_tokenizer(folder), spec)
+        return cls(model, read_tokenizer(folder), spec)
 
     def parts(self, rendered: Rendered) -> list[Part]:
         """Return the one part that is the whole trajectory."""
@@ -163,19 +168,9 @@ class TextBackbone(Backbone):
         return ids
 
 
-def _find(weights: str) -> tuple[str, Path]:
-    """Return what the model folder notes of the weights, and where they lie."""
-    folder = Path(weights).expanduser()
-    if folder.is_dir():
-        return str(folder.resolve()), folder
-    from armap_agents.serving.models import pull
-
-    return weights, Path(pull(weights))
-
-
 def _read_model(folder: Path, dtype: torch.dtype) -> Any:
     try:
-        with _quiet():
+        with quiet():
             model, read = _read(folder, dtype)
     except ConfigurationError:
         raise
@@ -215,32 +210,8 @@ def _read(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     return model, read
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide the library's progress bar and its report of heads that are left out."""
-    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if shown:
-            logging.enable_progress_bar()
-
-
 def _of_head(name: str) -> bool:
     return any(part in HEADS for part in name.split("."))
-
-
-def _read_tokenizer(folder: Path) -> Any:
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # whatever the loaders meet in a foreign folder
-        raise ConfigurationError(
-            f"the tokenizer in {folder} cannot be read ({type(error).__name__}): give a folder "
-            "with tokenizer.json"
-        ) from error
 
 
 def _first_position(model: nn.Module) -> int:

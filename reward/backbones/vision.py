@@ -7,7 +7,6 @@ for a trajectory is learned by whoever projects them.
 
 from __future__ import annotations
 
-import io
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from armap_agents.errors import ArmapError, ConfigurationError
+from armap_agents.errors import ConfigurationError
+from armap_agents.reward.backbones.pictures import open_picture
 from armap_agents.trajectory import Image
 
 DEFAULT_VISION = "efficientnet-lite0"
@@ -31,9 +31,6 @@ SIDE = 224
 
 REMEMBERED = 20_000
 """Pictures whose vectors are kept; 5 kB each."""
-
-MOST_PIXELS = 50_000_000
-"""Larger pictures are refused before they are unpacked."""
 
 # Repeats, kernel, stride of the first, expansion, channels out.
 _STAGES = (
@@ -147,24 +144,6 @@ def _pixels(image: Image) -> Tensor:
     picture = open_picture(image).resize((SIDE, SIDE), Pictures.Resampling.BICUBIC)
     values = np.asarray(picture, np.float32).transpose(2, 0, 1)
     return torch.from_numpy((values - 127.0) / 128.0)
-
-
-def open_picture(image: Image) -> Pictures.Image:
-    """Return an image's pixels in RGB.
-
-    Raises:
-        ArmapError: Its bytes are no picture, a broken one, or one of absurd size.
-    """
-    try:
-        opened = Pictures.open(io.BytesIO(image.data))
-        if opened.width * opened.height > MOST_PIXELS:
-            raise ValueError(f"it has {opened.width} × {opened.height} pixels")
-        return opened.convert("RGB")
-    except Exception as error:  # decoders raise whatever they like
-        raise ArmapError(
-            f"image {image.sha256[:12]}… cannot be read ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:80]}): take it out, or score without images"
-        ) from None
 
 
 def open_vision(name: str = DEFAULT_VISION) -> ImageEncoder:

@@ -202,9 +202,6 @@ def life_span(story: Story, rng: Random) -> Clauses | None:
     return clauses
 
 
-_EXTREMES = ("longest", "shortest")
-
-
 def _extreme(years: dict[str, float], *, longest: bool) -> str:
     """Return who lives longest or shortest of several, if that is beyond doubt."""
     ordered = sorted(years, key=lambda name: years[name], reverse=longest)

@@ -173,13 +173,21 @@ def _may_name(word: str) -> bool:
 
 
 def features_in(parts: Iterable[Iterable[Phrase]], ordinary: Ordinary) -> Iterator[Phrase]:
-    """Yield what a title says of a product, two words at a time; one that makers share alone."""
+    """Yield what a title says of a product, two words at a time; one that makers share alone.
+
+    Words such as "free" say nothing without the one before them and stay with it.
+    """
     for run in (run for part in parts for run in part):
-        for end in range(len(run.words), 0, -2):
+        end = len(run.words)
+        while end:
             words = run.words[max(0, end - 2) : end]
+            if len(words) == 2 and words[0] in _ENDS_OF_FEATURES:
+                end -= 1
+                continue
             alone = len(words) == 1 and ordinary.makers(words[0]) < 2
             if words[0] not in _ENDS_OF_FEATURES and not alone:
                 yield Phrase(words, run.after if end == len(run.words) else "")
+            end -= len(words)
 
 
 def features_said(text: str, ordinary: Ordinary) -> Iterator[Phrase]:

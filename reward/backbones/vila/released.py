@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from torch import Tensor
 from armap_agents.errors import ConfigurationError
 from armap_agents.reward.backbones.vila import VilaBackbone
 from armap_agents.reward.backbones.weights import check_names, read_json
+from armap_agents.reward.model import RewardNetwork, save_network
+from armap_agents.reward.render import Rendering
+from armap_agents.reward.settings import EnvironmentSettings, Settings
 
 ADAPTER_FOLDERS = (".", "lora_default", "adapter_model/lora_default")
 ADAPTER = "adapter_model"
@@ -96,6 +99,32 @@ def released(
     check_names(get_peft_model_state_dict(peft, save_embedding_layers=False), adapter, place)
     set_peft_model_state_dict(peft, adapter)
     return Released(backbone, weight, bias)
+
+
+def import_released(folder: Path, weights: str, out: Path, environment: str) -> None:
+    """Write a released adapter and head as a model folder.
+
+    Nothing is known of the scale of its scores, and nothing is released that values prefixes: their
+    value is one half, whatever they are.
+
+    Args:
+        folder: Of the adapter and the head.
+        weights: Folder of the VILA1.5 checkpoint.
+        out: New folder.
+        environment: Registered name of the environment that it was trained on.
+
+    Raises:
+        ConfigurationError: `out` holds something, or the files cannot be placed.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigurationError(f"{out} holds something else: choose a new folder")
+    found = released(folder, weights)
+    network = RewardNetwork(found.backbone)
+    with torch.no_grad():
+        network.heads.weight.copy_(torch.stack([found.weight, torch.zeros_like(found.weight)]))
+        network.heads.bias.copy_(torch.tensor([found.bias, 0.0]))
+    known = {environment: EnvironmentSettings(Rendering(images=True))}
+    save_network(network, Settings(asdict(found.backbone.spec), known), out)
 
 
 def _tensors(folder: Path, *names: str) -> dict[str, Tensor]:
