@@ -44,7 +44,9 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models", help="Get the models that run without any account.")
-app.add_typer(reward.app, name="reward", help="Judge, recalibrate and export reward models.")
+app.add_typer(
+    reward.app, name="reward", help="Judge, recalibrate, import and export reward models."
+)
 app.add_typer(serve.app, name="serve", help="Serve models on this machine.")
 
 
