@@ -139,7 +139,7 @@ def _as_called(program: str) -> str:
 async def _train(out: Path, minutes: float, seed: int) -> None:
     """Train in a process of its own, which Ctrl-C ends at once; a thread could not be stopped."""
     command = [sys.executable, "-m", "armap_agents", "train", str(out / "data")]
-    command += ["--out", str(out / "reward"), "--backbone", REWARD_BACKBONE]
+    command += ["--out", str(out / "reward"), "--weights", REWARD_BACKBONE]
     command += ["--minutes", str(minutes), "--seed", str(seed)]
     status = await run_to_end(command, {"OMP_WAIT_POLICY": "PASSIVE"})
     if status != 0:
