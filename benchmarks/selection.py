@@ -19,8 +19,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any
@@ -31,11 +30,11 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from armap_agents import FunctionReward, Trajectory, make_environment
-from armap_agents.cli.evaluate import UNTRAINED, parse_seeds, parse_tasks
+from armap_agents import Trajectory, make_environment
+from armap_agents.cli.evaluate import parse_seeds, parse_tasks, rescore_trivial
 from armap_agents.cli.options import parse_pairs
 from armap_agents.environment import Environment
-from armap_agents.evaluation import Cosine, RunSpec, Summary, rescore
+from armap_agents.evaluation import RunSpec, Summary, rescore
 from armap_agents.evaluation.quality import candidate_quality
 from armap_agents.evaluation.results import SCORES, read_results
 from armap_agents.evaluation.runner import evaluate, read_lines
@@ -43,6 +42,7 @@ from armap_agents.evaluation.selectors import Draw, learned, selector_values
 from armap_agents.evaluation.spec import read_spec, task_groups
 from armap_agents.evaluation.summary import BEST_OF_N
 from armap_agents.evaluation.table import percent, selector_name
+from armap_agents.evaluation.truth import Environments
 from armap_agents.reward import load_reward
 from armap_agents.training.domain import Choose, domain
 from armap_agents.training.domains import webshop_pages as pages
@@ -110,28 +110,16 @@ class Episodes:
 
     Args:
         agent: Begins each episode.
-        make: Makes an environment.
-        size: How many are alive at once.
+        environments: Where they are played.
     """
 
-    def __init__(self, agent: Agent, make: Callable[[], Environment], size: int) -> None:
+    def __init__(self, agent: Agent, environments: Environments) -> None:
         self._agent = agent
-        self._make = make
-        self._free: asyncio.Queue[Environment | None] = asyncio.Queue()
-        for _ in range(size):
-            self._free.put_nowait(None)
-
-    @asynccontextmanager
-    async def _environment(self) -> AsyncIterator[Environment]:
-        environment = await self._free.get() or self._make()
-        try:
-            yield environment
-        finally:
-            self._free.put_nowait(environment)
+        self._environments = environments
 
     async def __call__(self, spec: RunSpec, task: Task, seed: int, label: str) -> Mapping[str, Any]:
         """Return N episodes as candidates; the first stands for the answer."""
-        async with self._environment() as environment:
+        async with self._environments.lease() as environment:
             played = []
             for k in range(spec.n):
                 begun = await opening(environment, task)
@@ -148,13 +136,6 @@ class Episodes:
             "seconds": 0.0,
             "run": None,
         }
-
-    async def aclose(self) -> None:
-        """Close the environments."""
-        while not self._free.empty():
-            environment = self._free.get_nowait()
-            if environment is not None:
-                await environment.close()
 
 
 @app.command()
@@ -191,7 +172,8 @@ async def _candidates(spec: RunSpec, out: Path, agent: str) -> None:
         return make_environment(spec.environment, **spec.environment_options)
 
     size = min(8, int(getattr(make(), "pool_size", 8)))
-    episodes = Episodes(agent_of(spec.environment, agent), make, size)
+    environments = Environments(make, size)
+    episodes = Episodes(agent_of(spec.environment, agent), environments)
     with Progress(console=Console(stderr=True)) as bars:
         bar = bars.add_task("playing", total=None)
         try:
@@ -203,7 +185,7 @@ async def _candidates(spec: RunSpec, out: Path, agent: str) -> None:
                 progress=lambda done, total, _: bars.update(bar, completed=done, total=total),
             )
         finally:
-            await episodes.aclose()
+            await environments.aclose()
 
 
 @app.command()
@@ -227,14 +209,9 @@ def judge(
 
 
 async def _judge(folder: Path, models: Mapping[str, str]) -> Summary:
-    from armap_agents.reward.untrained import UntrainedEncoder
-
-    spec = read_spec(folder)
-    encoder = await asyncio.to_thread(UntrainedEncoder, UNTRAINED)
-    summary = await rescore(folder, "cosine", Cosine(encoder.encode, encoder.fingerprint))
-    environment = make_environment(spec.environment, **spec.environment_options)
-    for name, rule in getattr(environment, "selectors", {}).items():
-        summary = await rescore(folder, name, FunctionReward(rule, name))
+    spec = await asyncio.to_thread(read_spec, folder)
+    stored: Summary = json.loads((folder / "summary.json").read_text("utf-8"))
+    summary = await rescore_trivial(spec, folder, stored)
     for name, source in models.items():
         model = await asyncio.to_thread(load_reward, source)
         console.print(f"{name} scores …", style="dim")

@@ -19,8 +19,9 @@ from armap_agents.errors import ConfigurationError, EnvironmentFailure
 from armap_agents.evaluation.truth import Environments, judged
 from armap_agents.trace import Journal, read_events
 from armap_agents.training.domain import domain, has_domain
+from armap_agents.training.explore import extend, opening
 from armap_agents.training.records import TRAJECTORIES, Dataset, load_dataset
-from armap_agents.trajectory import Status, Step, Task, Trajectory
+from armap_agents.trajectory import Status, Task, Trajectory
 
 JOURNAL = "trace.jsonl"
 
@@ -159,13 +160,10 @@ async def acted_out(
 
 async def _act_out(environments: Environments, task: Task, actions: Sequence[str]) -> Trajectory:
     async with environments.lease() as environment:
-        opening = await environment.reset(task)
-        asked = task.instruction or str(getattr(environment, "instruction", ""))
-        trajectory = Trajectory(task, asked, opening)
+        trajectory = await opening(environment, task)
         for action in actions:
-            result = await environment.step(action)
-            trajectory = trajectory.extended(Step(action, result.observation, result.done))
-            if result.done:
+            trajectory = await extend(environment, trajectory, action)
+            if trajectory.done:
                 return trajectory
     return replace(trajectory, status=Status.LIMIT)
 

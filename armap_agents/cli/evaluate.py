@@ -150,16 +150,27 @@ async def evaluate_spec(
             )
         if BEST_OF_N not in map(planner_of, spec.planners):
             return summary
-        environment = make_environment(spec.environment, **spec.environment_options)
-        rules: dict[str, ScoreFunction] = getattr(environment, "selectors", {})
-        for name, rule in rules.items():
-            summary = await rescore(out, name, FunctionReward(rule, name))
-        if is_pulled(UNTRAINED) and find_spec("torch"):
-            from armap_agents.reward.untrained import UntrainedEncoder
+        return await rescore_trivial(spec, out, summary)
 
-            encoder = await asyncio.to_thread(UntrainedEncoder, UNTRAINED)
-            summary = await rescore(out, "cosine", Cosine(encoder.encode, encoder.fingerprint))
-        return summary
+
+async def rescore_trivial(spec: RunSpec, out: Path, summary: Summary) -> Summary:
+    """Have the trivial selectors that look at observations value stored candidates.
+
+    Args:
+        spec: Of the evaluation in `out`.
+        out: Its folder.
+        summary: What is returned where there is no such selector.
+    """
+    environment = make_environment(spec.environment, **spec.environment_options)
+    rules: dict[str, ScoreFunction] = getattr(environment, "selectors", {})
+    for name, rule in rules.items():
+        summary = await rescore(out, name, FunctionReward(rule, name))
+    if is_pulled(UNTRAINED) and find_spec("torch"):
+        from armap_agents.reward.untrained import UntrainedEncoder
+
+        encoder = await asyncio.to_thread(UntrainedEncoder, UNTRAINED)
+        summary = await rescore(out, "cosine", Cosine(encoder.encode, encoder.fingerprint))
+    return summary
 
 
 def show(summary: Summary, out: Path) -> None:

@@ -12,12 +12,9 @@ from torch import Tensor
 
 from armap_agents.errors import ConfigurationError
 from armap_agents.reward.backbones import Part
+from armap_agents.reward.backbones.tokens import CHARACTERS
 from armap_agents.reward.render import Rendered, RenderedStep, cut, fitted
 from armap_agents.trajectory import JSON
-
-CHARACTERS = 16
-"""Characters a token of the limit. Longer texts lose their middle before they are tokenised, which
-would take seconds for a page of megabytes."""
 
 LEAST_ROOM = 64
 """Tokens that must be left for the trajectory beside what is always written."""
