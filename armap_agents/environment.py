@@ -49,16 +49,16 @@ class Guide:
 class Environment(Protocol):
     """A world that an agent acts in, one episode at a time.
 
-    Optional members, used where present: ``async restore(task, actions) -> Observation`` (default:
-    reset and replay), ``true_score() -> float`` (0 to 1, or an awaitable of it, for evaluation
-    alone),
-    ``instruction: str`` (after reset, where `Task.instruction` is None), ``guide: Guide``,
-    ``group(task) -> str`` (tasks of one group are no independent evidence: evaluation draws them
-    together in its intervals), ``selectors: Mapping[str, Callable[[Trajectory], float]]`` (trivial
-    rules of the environment's own that a reward model has to beat),
-    ``pool_size: int`` (default 8), ``alive: bool`` (default True; False once the process behind it
-    is gone, so that nobody is lent it) and ``restorable: bool`` (default True; False where the same
-    actions may lead elsewhere).
+    Optional members, used where present: ``async restore(task, actions) -> Observation`` (gets
+    anywhere at once; default: reset and replay), ``async replay(task, actions) -> Observation``
+    (acts again like the default, but spares what only the last observation needs), ``true_score()
+    -> float`` (0 to 1, or an awaitable of it, for evaluation alone), ``instruction: str`` (after
+    reset, where `Task.instruction` is None), ``guide: Guide``, ``group(task) -> str`` (tasks of one
+    group are no independent evidence: evaluation draws them together in its intervals),
+    ``selectors: Mapping[str, Callable[[Trajectory], float]]`` (trivial rules of the environment's
+    own that a reward model has to beat), ``pool_size: int`` (default 8), ``alive: bool`` (default
+    True; False once the process behind it is gone, so that nobody is lent it) and ``restorable:
+    bool`` (default True; False where the same actions may lead elsewhere).
     """
 
     name: str
@@ -165,7 +165,7 @@ async def restore(environment: Environment, task: Task, actions: Sequence[str]) 
             f"environment {environment.name!r} cannot be restored: use a planner that never does "
             "(greedy, sampling, best_of_n)"
         )
-    own = getattr(environment, "restore", None)
+    own = getattr(environment, "restore", None) or getattr(environment, "replay", None)
     if own is not None:
         observation: Observation = await own(task, list(actions))
         return observation

@@ -189,6 +189,13 @@ def test_wrong_places_and_things_are_told_apart(step: int, action: str) -> None:
     assert changed(step, action) < 1.0
 
 
+def test_an_episode_ends_with_the_last_deed_or_the_first_wrong_focus() -> None:
+    assert DOMAIN.ends(FOUND, FIND) == 7
+    assert DOMAIN.ends(played(*FOUND.actions, "look around"), FIND) == 7
+    assert DOMAIN.ends(FOUND.prefix(6), FIND) == 6
+    assert DOMAIN.ends(played(*FOUND.actions[:2], "focus on axe", *FOUND.actions[2:]), FIND) == 3
+
+
 def test_order_matters() -> None:
     swapped = list(FOUND.actions)
     swapped[2], swapped[6] = swapped[6], swapped[2]
@@ -226,6 +233,7 @@ def test_whatever_is_instructed_is_fulfilled_and_named(
     assert DOMAIN.grounded(instruction.text, instruction)
     shares = [DOMAIN.fulfils(trajectory.prefix(k), instruction) for k in range(len(actions) + 1)]
     assert shares == sorted(shares)
+    assert DOMAIN.ends(trajectory, instruction) == shares.index(1.0)
     for corruption in DOMAIN.corruptions(trajectory, instruction, [], Random(seed)):
         assert corruption.actions != tuple(actions)
         assert abs(len(corruption.actions) - len(actions)) <= 1

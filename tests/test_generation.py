@@ -25,11 +25,11 @@ from armap_agents.errors import ConfigurationError, EnvironmentDied, Environment
 from armap_agents.policy import Policy, PolicyConfig
 from armap_agents.testing import ScriptedRequest, scripted_policy
 from armap_agents.training.corrupt import by_turns, execute, is_possible, parting
-from armap_agents.training.domain import Corruption
+from armap_agents.training.domain import Corruption, Instruction
 from armap_agents.training.explore import LeastTried, finish, kind_of, opening, replay
 from armap_agents.training.generate import GenerateConfig, generate_data
 from armap_agents.training.records import Dataset, Pair, load_dataset
-from armap_agents.trajectory import Observation, Trajectory
+from armap_agents.trajectory import Observation, Status, Trajectory
 
 CONFIG = GenerateConfig(pairs=150, seed=3, episodes=6, partial_share=1.0)
 FILES = ("trajectories.jsonl", "pairs.jsonl", "values.jsonl", "journal.jsonl")
@@ -296,6 +296,42 @@ class SlowShop(ToyShop):
         await asyncio.sleep(0.002 * (len(self._basket) % 2))
         self.busy = False
         return await super().step(action)
+
+
+class Strict(ToyDomain):
+    """Its instructions end an episode that takes what they do not ask for."""
+
+    def ends(self, trajectory: Trajectory, instruction: Instruction) -> int:
+        wanted = {f"take {thing}" for thing in instruction.asks["things"]}
+        for k, action in enumerate(trajectory.actions, 1):
+            if action.startswith("take") and action not in wanted:
+                return k
+        return len(trajectory)
+
+    def fulfils(self, trajectory: Trajectory, instruction: Instruction) -> float:
+        ended = trajectory.prefix(self.ends(trajectory, instruction))
+        return super().fulfils(ended, instruction)
+
+
+async def test_an_instruction_may_end_an_episode_before_it_did(tmp_path: Path) -> None:
+    await generate_data(Strict(), ToyShop, tmp_path, CONFIG)
+    data = load_dataset(tmp_path)
+    early = 0
+    for pair in data.pairs:
+        ends = []
+        for side, steps, text in (
+            (pair.chosen, pair.chosen_steps, pair.instruction),
+            (pair.rejected, pair.rejected_steps, pair.rejected_instruction or pair.instruction),
+        ):
+            trajectory = data.trajectories[side].prefix(steps)
+            ends.append(Strict().ends(trajectory, Instruction(text, {"things": asked(text)})))
+        assert ends == [pair.chosen_steps, pair.rejected_steps]
+        rejected = data.trajectories[pair.rejected]
+        cut = rejected.status is Status.ENDED and not rejected.done
+        early += cut
+        if pair.rejected_instruction is not None:
+            assert pair.chosen_steps == pair.rejected_steps
+    assert early > 20
 
 
 async def test_another_seed_gives_other_data(folder: Path, tmp_path: Path) -> None:

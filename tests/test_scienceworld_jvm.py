@@ -130,6 +130,19 @@ async def test_a_prefix_is_restored_and_its_end_is_true(world: ScienceWorld) -> 
     assert await restore(world, BOIL, []) == opening
 
 
+async def test_a_replay_lists_what_is_valid_at_its_end_and_goes_on_from_there() -> None:
+    actions = ["teleport to kitchen", "open cupboard", "pick up metal pot", "look around"]
+    async with opened(actions="valid", goal_free=True) as world:
+        await world.reset(BOIL)
+        seen = [(await world.step(action)).observation for action in actions]
+        for k in (4, 2):
+            assert await world.replay(BOIL, actions[:k]) == seen[k - 1]
+        assert (await world.step(actions[2])).observation == seen[2]
+    async with opened() as world:
+        with pytest.raises(EnvironmentFailure, match="ended after 1 of 2"):
+            await world.replay(BOIL, ["focus on agent", "look around"])
+
+
 # As the package's wrapper
 
 

@@ -68,7 +68,9 @@ class Domain(Protocol):
     observations show the whole state of a short game may say ``each_depth = True``: its pairs are
     then of prefixes of every depth alike, and every prefix gets a value. One whose environment is
     slow for what only the eye gets may have ``continued_options``: options that come over all
-    others where continuations are played, which nobody looks at.
+    others where continuations are played, which nobody looks at. One whose instructions say when an
+    episode is over, while it explores without such ends, may have ``ends(trajectory, instruction)
+    -> int``: after how many steps the instruction would have ended it, at most all of them.
 
     Attributes:
         environment: Its registered name.

@@ -9,13 +9,13 @@ the better prefix. Every candidate that is dropped is counted with the reason.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from armap_agents.training.domain import Continuations, Domain, Instruction
 from armap_agents.training.folder import Unit
 from armap_agents.training.records import Pair, PrefixValue, Source, bare
-from armap_agents.trajectory import Task, Trajectory, content_hash
+from armap_agents.trajectory import Status, Task, Trajectory, content_hash
 
 OTHER_INSTRUCTION = "other instruction"
 """Kind of the pairs that show the same trajectory under two instructions."""
@@ -60,11 +60,26 @@ class Pairs:
         self._play = play
         self._seed = seed
         self._bare: dict[int, tuple[Trajectory, Trajectory]] = {}
+        self._ended: dict[tuple[int, str], tuple[Trajectory, Trajectory]] = {}
         self._returns: dict[tuple[str, str], Continuations] = {}
+
+    def ended(self, trajectory: Trajectory, instruction: Instruction) -> Trajectory:
+        """Return a trajectory up to where an instruction would have ended it."""
+        ends = getattr(self._domain, "ends", None)
+        if ends is None:
+            return trajectory
+        key = id(trajectory), instruction.text
+        if key not in self._ended:
+            steps, short = ends(trajectory, instruction), trajectory
+            if steps < len(trajectory):
+                short = replace(trajectory.prefix(steps), status=Status.ENDED)
+            self._ended[key] = trajectory, short
+        return self._ended[key][1]
 
     def whole(self, positive: Positive, negative: Trajectory, source: Source, kind: str) -> bool:
         """Pair two whole trajectories unless the other is good too; say whether it was added."""
         self._unit.counts["negatives tried"] += 1
+        negative = self.ended(negative, positive.instruction)
         ends = len(positive.trajectory), len(negative)
         reason = self._no_difference(positive.trajectory, negative, *ends)
         if reason is None and self._domain.fulfils(negative, positive.instruction) >= 1:
@@ -80,11 +95,13 @@ class Pairs:
         What may not be asked for may not be the better one either, however little it does.
         """
         self._unit.counts["negatives tried"] += 1
+        explored = better
+        better, worse = self.ended(better, instruction), self.ended(worse, instruction)
         reason = self._no_difference(better, worse, len(better), len(worse))
         shares = [self._domain.fulfils(trajectory, instruction) for trajectory in (better, worse)]
         if reason is None and shares[0] - shares[1] < CLEARLY:
             reason = "does as much"
-        if reason is None and self._domain.instruct(better, Random(0)) is None:
+        if reason is None and self._domain.instruct(explored, Random(0)) is None:
             reason = "no instruction fits the better one"  # it may do what an evaluation asks for
         if reason is None:
             for trajectory in (better, worse):
@@ -108,6 +125,8 @@ class Pairs:
             return "continuations failed"
         if worse.example is not None:
             return "can still succeed"
+        if k == len(negative):  # an end; the good trajectory went on from there to succeed
+            return None
         better = await self.value(positive.trajectory, k, positive.instruction)
         if better is None:
             return "continuations failed"
@@ -145,14 +164,12 @@ class Pairs:
         return added
 
     def _under(self, positive: Positive, other: Instruction) -> bool:
-        """Pair a trajectory with itself under an instruction that it does not fulfil."""
-        trajectory = positive.trajectory
+        """Pair a trajectory, as far as both go, with itself under one that it does not fulfil."""
         self._unit.counts["negatives tried"] += 1
-        self._note_end(trajectory, other)
-        ends = len(trajectory), len(trajectory)
-        return self._added(
-            positive, trajectory, ends, "perturb", OTHER_INSTRUCTION, None, other.text
-        )
+        negative = self.ended(positive.trajectory, other)
+        self._note_end(negative, other)
+        ends = len(negative), len(negative)
+        return self._added(positive, negative, ends, "perturb", OTHER_INSTRUCTION, None, other.text)
 
     def _no_difference(self, one: Trajectory, other: Trajectory, k: int, m: int) -> str | None:
         """Return why nothing tells the first k steps of one from the first m of another."""
@@ -218,7 +235,7 @@ class Pairs:
         if key not in self._returns:
             share = self._domain.fulfils(trajectory, instruction)
             self._returns[key] = Continuations(1, float(share), () if share >= 1 else None)
-            if trajectory.done:
+            if trajectory.status is Status.ENDED:
                 self._note(key, trajectory, len(trajectory), self._returns[key])
         return self._returns[key]
 

@@ -159,7 +159,7 @@ class TaskGenerator:
             refined = await refine(
                 self._domain, trajectory, instruction, writer, seed, self.unit.counts
             )
-            found[trajectory.id] = Positive(trajectory, refined)
+            found[trajectory.id] = Positive(self._pairs.ended(trajectory, refined), refined)
         self.unit.counts["positives"] += len(found)
         return list(found.values())
 
@@ -271,13 +271,14 @@ class TaskGenerator:
             await self._partial(positive, negative, "llm", "picked by the policy")
         self._worse += worse
         for trajectory in [good, *worse[:1]]:
-            await self._value(trajectory, positive.instruction, self._config.values)
+            ended = self._pairs.ended(trajectory, positive.instruction)
+            await self._value(ended, positive.instruction, self._config.values)
 
     def _pair(self, positive: Positive, negative: Trajectory, kind: str) -> bool:
         """Pair with a negative: both ways where it does what another instruction asks for."""
         instruction = self._instruction(negative)
         if instruction is not None:
-            other = Positive(negative, instruction)
+            other = Positive(self._pairs.ended(negative, instruction), instruction)
             if self._pairs.tell_apart(positive, other):
                 return self._pairs.both_ways(positive, other, kind, crossed=self._crossed()) > 0
         return self._pairs.whole(positive, negative, "perturb", kind)
@@ -290,8 +291,9 @@ class TaskGenerator:
         self, positive: Positive, negative: Trajectory, source: Source, kind: str
     ) -> None:
         """Pair prefixes at a depth after the two part, in a share of the cases."""
+        negative = self._pairs.ended(negative, positive.instruction)
         first = parting(positive.trajectory.actions, negative.actions) + 1
-        depths = range(first, min(len(positive.trajectory), len(negative)))
+        depths = range(first, min(len(positive.trajectory), len(negative) + 1))
         if self._rng.random() < self._config.partial_share and depths:
             k = self._rng.choice(depths)
             await self._pairs.prefixes(positive, negative, k, source, kind)

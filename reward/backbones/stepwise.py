@@ -43,11 +43,13 @@ OPTIONS: Mapping[str, JSON] = {
     "part_tokens": 256,
     "rank": 16,
     "alpha": 32,
+    "layers": None,
     "distances": 32,
     "vision": None,
 }
-"""Budgets of the instruction and of a whole part, LoRA's rank and alpha, how many distances from
-the newest step are told apart, and the image encoder, if any."""
+"""Budgets of the instruction and of a whole part, LoRA's rank and alpha, how many of the encoder's
+last layers it adapts (default: all), how many distances from the newest step are told apart, and
+the image encoder, if any."""
 
 POOLING, IMAGES = "pooling.safetensors", "images.safetensors"
 
@@ -102,7 +104,7 @@ class StepwiseBackbone(Backbone):
             chosen["rank"],
             chosen["alpha"],
             dtype=dtype,
-            exclude=r".*pooler.*",  # the mean over tokens takes its place
+            exclude="|".join(_frozen(encoder, chosen["layers"])),
         )
         return cls(BackboneSpec("minilm", name, total, chosen), adapted, tokens, images)
 
@@ -222,6 +224,20 @@ class GatedProjection(nn.Module):
             return result
 
 
+def _frozen(encoder: Any, adapted: int | None) -> list[str]:
+    """Return regular expressions of the modules without LoRA.
+
+    Raises:
+        ConfigurationError: The encoder has fewer layers than are to be adapted.
+    """
+    frozen = [r".*pooler.*"]  # the mean over tokens takes its place
+    count = int(encoder.config.num_hidden_layers)
+    if adapted is not None and adapted > count:
+        raise ConfigurationError(f"option layers is {adapted}: the encoder has {count}")
+    below = range(count - adapted) if adapted else ()
+    return [*frozen, *(rf".*\blayers?\.{number}\..*" for number in below)]
+
+
 def _checked(options: Mapping[str, JSON]) -> dict[str, Any]:
     """Return all options.
 
@@ -234,6 +250,8 @@ def _checked(options: Mapping[str, JSON]) -> dict[str, Any]:
         )
     chosen = {**OPTIONS, **options}
     for name, value in chosen.items():
+        if name == "layers" and value is None:
+            continue
         if name == "vision":
             if not (value is None or isinstance(value, str)):
                 raise ConfigurationError(f"option vision is {value!r}: name an image encoder")

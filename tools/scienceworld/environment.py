@@ -8,6 +8,7 @@ too: a wrong focus and too many moves end an episode, and it opens with a look a
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher, get_close_matches
 from typing import Literal, get_args
@@ -140,13 +141,35 @@ class ScienceWorld:
             ConfigurationError: There is no such task, or Java or the package is missing.
             EnvironmentDied: The Java process is gone.
         """
+        return await self.replay(task, ())
+
+    async def replay(self, task: Task, actions: Sequence[str]) -> Observation:
+        """Begin an episode and take its actions; valid commands are listed at its end alone.
+
+        Raises:
+            ConfigurationError: There is no such task, or Java or the package is missing.
+            EnvironmentDied: The Java process is gone.
+            EnvironmentFailure: The episode ended before the last action.
+        """
         task_type, variation = find(task.id)
         if "noElectricalAction" in self._simplification and _is_electrical(task_type.simulator):
             raise ConfigurationError(
                 f"{task_type.name} is about electricity: leave noElectricalAction out of the "
                 "simplification"
             )
-        return await self._jvm.call(lambda simulator: self._begin(simulator, task_type, variation))
+
+        def work(simulator: Simulator) -> Observation:
+            self._begin(simulator, task_type, variation)
+            matched = None
+            for k, action in enumerate(actions):
+                if self._done:
+                    raise EnvironmentFailure(
+                        f"the episode of task {task.id} ended after {k} of {len(actions)} actions"
+                    )
+                matched = self._take(simulator, action)
+            return self._observation(simulator, matched)
+
+        return await self._jvm.call(work)
 
     async def step(self, action: str) -> StepResult:
         """Carry out a command; one that the simulator does not understand is answered in words.
@@ -157,7 +180,12 @@ class ScienceWorld:
         """
         if self._outcome is None:
             raise EnvironmentFailure("scienceworld has no task yet: call reset(task) first")
-        return await self._jvm.call(lambda simulator: self._take(simulator, action))
+
+        def work(simulator: Simulator) -> StepResult:
+            matched = self._take(simulator, action)
+            return StepResult(self._observation(simulator, matched), self._done)
+
+        return await self._jvm.call(work)
 
     def true_score(self) -> float:
         """Return the best score of the episode, 0 to 1; a wrong focus takes nothing away."""
@@ -167,16 +195,16 @@ class ScienceWorld:
         """End the Java process, also in the middle of a step."""
         await self._jvm.close()
 
-    def _begin(self, simulator: Simulator, task_type: TaskType, variation: int) -> Observation:
+    def _begin(self, simulator: Simulator, task_type: TaskType, variation: int) -> None:
         self.instruction = simulator.load(task_type.simulator, variation, self._simplification)
         self._most_moves = max(self._move_limit, task_type.max_steps)
         self._moves = self._unknown = self._best = 0
         self._done = False
         self._outcome = simulator.step("look around")
         self._judge(simulator, self._outcome)
-        return self._observation(simulator)
 
-    def _take(self, simulator: Simulator, action: str) -> StepResult:
+    def _take(self, simulator: Simulator, action: str) -> str | None:
+        """Carry out a command; return the valid one that it was taken for, if any."""
         # Halves of characters, which models do write, cannot be sent.
         command = action.encode(errors="replace").decode()
         matched = None
@@ -187,10 +215,7 @@ class ScienceWorld:
                 self._outcome = self._answer(simulator, matched)
         self._unknown = self._unknown + 1 if self._outcome.text == UNKNOWN else 0
         self._judge(simulator, self._outcome)
-        observation = self._observation(simulator)
-        if matched is not None:
-            observation = replace(observation, facts={"matched": matched})
-        return StepResult(observation, self._done)
+        return matched
 
     def _answer(self, simulator: Simulator, command: str) -> Outcome:
         """Carry out a command, other than the one that takes a wrong focus back."""
@@ -211,10 +236,11 @@ class ScienceWorld:
         tired = self._unknown_limit is not None and self._unknown >= self._unknown_limit
         self._done = self._done or tired or (over and not self._goal_free)
 
-    def _observation(self, simulator: Simulator) -> Observation:
+    def _observation(self, simulator: Simulator, matched: str | None) -> Observation:
         assert self._outcome is not None
         actions = tuple(_valid(simulator)) if self._list_actions else None
-        return Observation(self._outcome.text, actions=actions)
+        facts = {} if matched is None else {"matched": matched}
+        return Observation(self._outcome.text, actions=actions, facts=facts)
 
 
 def closest(command: str, valid: list[str]) -> str | None:

@@ -75,7 +75,7 @@ _RENDERING = Rendering(
         (r"(?s)^Ambiguous request: .*", "ambiguous"),
         (r"^the thermometer measures a temperature of ", ""),
         (r"^You decide to wait for (\d+) iterations\.$", ""),
-        (r"(?s)^Task Description:.*", ""),
+        (r"(?is)^Task description:.*", ""),
     ),
 )
 
@@ -124,6 +124,13 @@ class ScienceWorldDomain:
         """Return the share of the sub-goals that were done, in order and before a wrong focus."""
         return share(self._progress(trajectory, instruction), instruction.asks)
 
+    def ends(self, trajectory: Trajectory, instruction: Instruction) -> int:
+        """Return after how many steps all is done, or the first wrong focus ends the episode."""
+        found = self._progress(trajectory, instruction)
+        if len(found.done) == len(instruction.asks):
+            return max(1, *found.done.values())
+        return len(trajectory) if found.failed is None else found.failed
+
     def corruptions(
         self,
         trajectory: Trajectory,
@@ -145,7 +152,7 @@ class ScienceWorldDomain:
         """Play continuations that aim at what is left to do, every other time."""
         before = self._progress(prefix, instruction)
         gained = share(before, instruction.asks)
-        if before.failed or gained == 1:  # nothing that follows changes it
+        if before.failed is not None or gained == 1:  # nothing that follows changes it
             return Continuations(count, count * gained, () if gained == 1 else None)
         total, example = 0.0, None
         for _ in range(count):
@@ -166,7 +173,7 @@ class ScienceWorldDomain:
         while len(current) < limit and not explorer.chance(GIVEN_UP):
             now = self._progress(current, instruction)
             left = following(now, instruction.asks)
-            if now.failed or left is None:
+            if now.failed is not None or left is None:
                 break
             explorer.look(current)
             script = explorer.pursue(left, now.it) if explorer.chance(AIMED) else intent(explorer)

@@ -95,12 +95,12 @@ class Progress:
     Attributes:
         done: Places of the sub-goals that were done, with the step that did each.
         it: The thing that was focused on last, as asked.
-        failed: Whether something else was focused on, so that nothing more can be done.
+        failed: The step that focused on something else, so that nothing more can be done.
     """
 
     done: dict[int, int]
     it: str = ""
-    failed: bool = False
+    failed: int | None = None
 
 
 WEIGHTS = {"at": 1.0, "focus": 3.0}
@@ -137,7 +137,7 @@ def progress(events: Sequence[Event], asks: Sequence[Ask]) -> Progress:
             if left[0] and asks[left[0] - 1]["do"] == "at":
                 done.setdefault(left[0] - 1, event.step)
         elif _wrong(event, asks, left, it):
-            return Progress(done, it, failed=True)
+            return Progress(done, it, event.step)
         if len(done) == len(asks):
             break
     return Progress(done, it)
