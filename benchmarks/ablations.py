@@ -106,8 +106,14 @@ def made(variant: Variant, environment: str, out: Path, pairs: int, seed: int) -
     if not variant.label:
         return folder
     labelled = out / f"labelled-{seed}"
-    run("armap", "label", environment, "--from", folder, "--out", labelled, "--by", "environment")
+    by = ("--by", "environment", *_fast(environment))
+    run("armap", "label", environment, "--from", folder, "--out", labelled, *by)
     return labelled
+
+
+def _fast(environment: str) -> tuple[str, ...]:
+    """Return the options that spare pictures where nobody looks."""
+    return ("-E", "render=false") if environment == "webshop" else ()
 
 
 def judge(folder: Path, models: Sequence[tuple[str, Path]], out: Path) -> None:
@@ -135,9 +141,9 @@ def main(
     stored = home / "candidates"
     selection = Path(__file__).with_name("selection.py")
     place = ("--split", split, "--tasks", tasks, "--n", str(n))
-    fast = ("-E", "render=false") if environment == "webshop" and ablation.value != "images" else ()
-    if fast == () and environment == "webshop":
-        stored = home / "candidates-seen"
+    fast = _fast(environment)
+    if ablation is Ablation.IMAGES:
+        stored, fast = home / "candidates-seen", ()
     run("python", selection, "candidates", environment, "--out", stored, *place, *fast)
     models = []
     for seed in map(int, seeds.split(",")):

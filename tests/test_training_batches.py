@@ -15,8 +15,15 @@ from tiny_data import TinyData, picture
 from armap_agents.errors import ConfigurationError
 from armap_agents.reward.backbones import Part
 from armap_agents.reward.render import Rendered, Rendering
+from armap_agents.training import domain as domains
 from armap_agents.training.batches import Batches, Pack
-from armap_agents.training.examples import Examples, part_of, share_of, split_tasks
+from armap_agents.training.examples import (
+    Examples,
+    part_of,
+    read_folders,
+    share_of,
+    split_tasks,
+)
 from armap_agents.training.held_out import sides
 from armap_agents.training.records import Dataset, Pair, load_dataset
 from armap_agents.trajectory import Image, Observation, Task, Trajectory
@@ -183,6 +190,25 @@ def test_smaller_shares_lie_inside_larger_ones(a: int, b: int, one: float, two: 
 def test_part_of_takes_the_records_of_its_tasks(dataset: Dataset) -> None:
     part = part_of(dataset, [("counting", "3"), ("other", "4")])
     assert {pair.task for pair in part.pairs} == {value.task for value in part.values} == {"3"}
+
+
+def test_what_a_domain_says_belongs_together_is_held_out_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Shelves:
+        def group(self, trajectory: Trajectory) -> str | None:
+            number = int(trajectory.task.id)
+            return f"shelf {number % 3}" if number < 20 else None
+
+    folders = [TinyData(environment=name).save(tmp_path / name) for name in ("counting", "shelved")]
+    monkeypatch.setitem(domains._factories, "shelved", Shelves)
+    data = read_folders(folders)
+    for record in (*data.pairs, *data.values):
+        trajectory = record.chosen if isinstance(record, Pair) else record.trajectory
+        number = int(data.trajectories[trajectory].task.id)
+        shelved = record.environment == "shelved" and number < 20
+        assert record.task == (f"shelf {number % 3}" if shelved else str(number))
+    assert len(data.pairs) == 2 * len(load_dataset(folders[0]).pairs)
 
 
 def test_too_few_tasks_to_hold_some_out_is_said() -> None:

@@ -70,7 +70,9 @@ class Domain(Protocol):
     slow for what only the eye gets may have ``continued_options``: options that come over all
     others where continuations are played, which nobody looks at. One whose instructions say when an
     episode is over, while it explores without such ends, may have ``ends(trajectory, instruction)
-    -> int``: after how many steps the instruction would have ended it, at most all of them.
+    -> int``: after how many steps the instruction would have ended it, at most all of them. One
+    whose tasks lead to the same things may have ``group(trajectory) -> str | None``: what an
+    episode is about, so that training holds out all of it together.
 
     Attributes:
         environment: Its registered name.

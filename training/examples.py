@@ -11,15 +11,20 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from io import BytesIO
+from pathlib import Path
+from typing import TypeVar
 
 from armap_agents.errors import ConfigurationError
 from armap_agents.reward.backbones import Part
 from armap_agents.reward.render import Rendered, RenderedStep, Rendering, render
-from armap_agents.training.records import Dataset, Pair, Source
+from armap_agents.training.domain import domain, has_domain
+from armap_agents.training.records import Dataset, Pair, PrefixValue, Source, load_dataset
 from armap_agents.trajectory import Image, Status
+
+_Record = TypeVar("_Record", Pair, PrefixValue)
 
 REMEMBERED = 8192
 """Items whose parts are kept."""
@@ -174,6 +179,38 @@ def check_images(images: Iterable[Image | None]) -> None:
                 f"image {image.sha256} of the data is no picture: delete the trajectories that "
                 "show it, make the data again, or train with --no-images"
             )
+
+
+def read_folders(folders: Iterable[Path]) -> Dataset:
+    """Return the records of data folders; those that are held out together share their `task`.
+
+    Where a domain says what a trajectory is about (`Domain.group`), that stands for the task: every
+    opening of a shop leads to every product, so that tasks alone would keep nothing apart.
+
+    Raises:
+        ConfigurationError: A folder is missing or damaged.
+    """
+    found = Dataset()
+    for data in map(load_dataset, folders):
+        found.trajectories |= data.trajectories
+        found.pairs += data.pairs
+        found.values += data.values
+    named = {record.environment for record in (*found.pairs, *found.values)}
+    domains = {name: domain(name) for name in named if has_domain(name)}
+    groups = {name: own.group for name, own in domains.items() if hasattr(own, "group")}
+
+    @cache
+    def group(environment: str, trajectory: str) -> str | None:
+        return groups[environment](found.trajectories[trajectory])
+
+    def grouped(record: _Record, trajectory: str) -> _Record:
+        if record.environment not in groups:
+            return record
+        return replace(record, task=group(record.environment, trajectory) or record.task)
+
+    found.pairs = [grouped(pair, pair.chosen) for pair in found.pairs]
+    found.values = [grouped(value, value.trajectory) for value in found.values]
+    return found
 
 
 Key = tuple[str, str]

@@ -33,10 +33,17 @@ from armap_agents.training.card import model_card
 from armap_agents.training.checkpoint import data_digest
 from armap_agents.training.config import TrainConfig
 from armap_agents.training.domain import domain, has_domain
-from armap_agents.training.examples import Comparison, Examples, part_of, share_of, split_tasks
+from armap_agents.training.examples import (
+    Comparison,
+    Examples,
+    part_of,
+    read_folders,
+    share_of,
+    split_tasks,
+)
 from armap_agents.training.identity import check_identity
 from armap_agents.training.plots import draw_training
-from armap_agents.training.records import Dataset, load_dataset
+from armap_agents.training.records import Dataset
 from armap_agents.training.trainer import CHECKPOINTS, Status, Trainer, open_accelerator
 
 CONFIG, CARD = "training.json", "README.md"
@@ -105,12 +112,7 @@ def read_data(folders: Sequence[Path], config: TrainConfig) -> Dataset:
     Raises:
         ConfigurationError: A folder is damaged, or nothing is left.
     """
-    dataset = Dataset()
-    for folder in folders:
-        found = load_dataset(folder)
-        dataset.trajectories |= found.trajectories
-        dataset.pairs += found.pairs
-        dataset.values += found.values
+    dataset = read_folders(folders)
     sources = Counter(pair.source for pair in dataset.pairs)
     if config.sources:
         dataset.pairs = [pair for pair in dataset.pairs if pair.source in config.sources]

@@ -71,14 +71,10 @@ def report_with_progress(
     """
     from armap_agents.reward import load_reward
     from armap_agents.reward_model import registered_reward
-    from armap_agents.training.records import Dataset, load_dataset
+    from armap_agents.training.examples import read_folders
     from armap_agents.training.reward_report import reward_report, training_of
 
-    dataset = Dataset()
-    for part in map(load_dataset, data):
-        dataset.trajectories |= part.trajectories
-        dataset.pairs += part.pairs
-        dataset.values += part.values
+    dataset = read_folders(data)
     loaded = registered_reward(model) or load_reward(model)
     training = training_of(Path(model), data, dataset)
     columns = (

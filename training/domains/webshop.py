@@ -129,6 +129,11 @@ class WebShopDomain:
         found = asked_for(bought, trajectory.instruction, rng, constraints)
         return None if found is None else Instruction(found[1], found[0].to_json())
 
+    def group(self, trajectory: Trajectory) -> str | None:
+        """Return the product that was bought, None where none was."""
+        bought = purchase(trajectory)
+        return None if bought is None else bought.asin
+
     def grounded(self, text: str, instruction: Instruction) -> bool:
         """Whether a text names kind, features, options and limit, and no other option or price."""
         return Asked.from_json(instruction.asks).named_in(text)
