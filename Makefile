@@ -65,22 +65,28 @@ results-search: results-plumbing
 	$(BIN)/python benchmarks/compare.py $(STUDY)/plumbing $(STUDY)/search/value $(STUDY)/search/paper \
 	    $(STUDY)/search/reflexion $(STUDY)/search/uniform
 
-# Who picks best among stored candidates, in the shop and in ScienceWorld: data, model, report, pick.
+# Who picks best among stored candidates, in the shop and in ScienceWorld: data, models, reports, picks.
 PICK := $(STUDY)/selection
-SHARES := --policy-share 0.04 --written-share 0.05 --llm-share 0.1
-SHOP := --rows 12 -B part_tokens=128
+SHARES := --policy-share 0.015 --written-share 0.05 --llm-share 0.03
+SHOP := --pairs 5000 $(SHARES)
+READ_SHOP := --cpu-minutes 20 --rows 12 -B part_tokens=128
+WORLD := --pairs 2500 --policy-share 0.01 --written-share 0.05 --llm-share 0.03 --uniform-share 0.12 --negatives 6 --values 1 --continuations 2 --partial-share 0.1
+READ_WORLD := --cpu-minutes 13 --rows 16 -B part_tokens=96 -B layers=3
+MODELS = 'trained=$(PICK)/$(1)/reward-{seed}' --seeds $(COMMA_SEEDS)
 
 results-selection: setup
-	$(BIN)/armap serve policy --max-model-len 8000 -- $(BIN)/armap generate webshop --pairs 8000 $(SHARES) --out $(PICK)/webshop/data
-	$(BIN)/armap train $(PICK)/webshop/data --minutes 20 $(SHOP) --out $(PICK)/webshop/reward
-	$(BIN)/armap reward report $(PICK)/webshop/reward $(PICK)/webshop/data --out $(PICK)/webshop/report
-	$(BIN)/python benchmarks/selection.py candidates webshop --tasks 0-199 -E render=false --out $(PICK)/webshop/candidates
-	$(BIN)/python benchmarks/selection.py judge $(PICK)/webshop/candidates trained=$(PICK)/webshop/reward --out $(PICK)/webshop/judged.json
-	$(BIN)/armap generate scienceworld --pairs 2000 --values 1 --partial-share 0.1 --out $(PICK)/scienceworld/data
-	$(BIN)/armap train $(PICK)/scienceworld/data --minutes 20 $(SHOP) --out $(PICK)/scienceworld/reward
-	$(BIN)/armap reward report $(PICK)/scienceworld/reward $(PICK)/scienceworld/data --out $(PICK)/scienceworld/report
+	set -e; for seed in $(SEEDS); do \
+	    $(BIN)/armap serve policy --max-model-len 8000 -- $(BIN)/armap generate webshop --seed $$seed $(SHOP) --out $(PICK)/webshop/data-$$seed; \
+	    $(BIN)/armap train $(PICK)/webshop/data-$$seed --seed $$seed $(READ_SHOP) --out $(PICK)/webshop/reward-$$seed; \
+	    $(BIN)/armap reward report $(PICK)/webshop/reward-$$seed $(PICK)/webshop/data-$$seed --out $(PICK)/webshop/report-$$seed; \
+	    $(BIN)/armap serve policy --max-model-len 8000 -- $(BIN)/armap generate scienceworld --seed $$seed $(WORLD) --out $(PICK)/scienceworld/data-$$seed; \
+	    $(BIN)/armap train $(PICK)/scienceworld/data-$$seed --seed $$seed $(READ_WORLD) --out $(PICK)/scienceworld/reward-$$seed; \
+	    $(BIN)/armap reward report $(PICK)/scienceworld/reward-$$seed $(PICK)/scienceworld/data-$$seed --out $(PICK)/scienceworld/report-$$seed; \
+	done
+	$(BIN)/python benchmarks/selection.py candidates webshop --tasks 0-199 --n 16 -E render=false --out $(PICK)/webshop/candidates
+	$(BIN)/python benchmarks/selection.py judge $(PICK)/webshop/candidates $(call MODELS,webshop) --out $(PICK)/webshop/judged.json
 	$(BIN)/python benchmarks/selection.py candidates scienceworld --split seen-short --n 8 -E actions=valid --out $(PICK)/scienceworld/candidates
-	$(BIN)/python benchmarks/selection.py judge $(PICK)/scienceworld/candidates trained=$(PICK)/scienceworld/reward --out $(PICK)/scienceworld/judged.json
+	$(BIN)/python benchmarks/selection.py judge $(PICK)/scienceworld/candidates $(call MODELS,scienceworld) --out $(PICK)/scienceworld/judged.json
 
 bench: setup
 	$(BIN)/python benchmarks/concurrency.py

@@ -6,7 +6,7 @@ reward models pick among them, and prints the share of the oracle gap that each 
 trivial selectors', and how that depends on N:
 
     python benchmarks/selection.py candidates webshop --out runs/selection/webshop
-    python benchmarks/selection.py judge runs/selection/webshop trained=runs/webshop/reward
+    python benchmarks/selection.py judge runs/selection/webshop 'trained=runs/webshop/reward-{seed}'
 
 The agents: a careless shopper, who searches for what the instruction calls the product, opens one
 of the first ten hits, takes options as told or not, and buys; a wanderer in ScienceWorld, who
@@ -20,12 +20,14 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -35,10 +37,10 @@ from armap_agents.cli.evaluate import parse_seeds, parse_tasks, rescore_trivial
 from armap_agents.cli.options import parse_pairs
 from armap_agents.environment import Environment
 from armap_agents.evaluation import RunSpec, Summary, rescore
-from armap_agents.evaluation.quality import candidate_quality
+from armap_agents.evaluation.quality import CandidateQuality, candidate_quality
 from armap_agents.evaluation.results import SCORES, read_results
 from armap_agents.evaluation.runner import evaluate, read_lines
-from armap_agents.evaluation.selectors import Draw, learned, selector_values
+from armap_agents.evaluation.selectors import RESCORED, Draw, learned, selector_values
 from armap_agents.evaluation.spec import read_spec, task_groups
 from armap_agents.evaluation.summary import BEST_OF_N
 from armap_agents.evaluation.table import percent, selector_name
@@ -192,36 +194,60 @@ async def _candidates(spec: RunSpec, out: Path, agent: str) -> None:
 def judge(
     folder: Annotated[Path, typer.Argument(help="Of `candidates`, or of `armap evaluate`.")],
     models: Annotated[
-        list[str], typer.Argument(metavar="[NAME=MODEL]…", help="Reward models; none: the rest.")
+        list[str],
+        typer.Argument(
+            metavar="[NAME=MODEL]…",
+            help="Reward models; {seed} in MODEL stands for each of --seeds. None: the rest.",
+        ),
     ] = [],  # noqa: B006
+    seeds: Annotated[str, typer.Option(help="Separated by commas.")] = "0",
     out: Annotated[Path | None, typer.Option(help="JSON of all figures.")] = None,
 ) -> None:
     """Have every selector pick among stored candidates, and say what it gets."""
-    named = dict(model.split("=", 1) for model in models)
-    summary = asyncio.run(_judge(folder, named))
-    (label,) = summary["planners"]
-    quality: Any = summary["planners"][label]
-    sizes = by_size(folder)
-    console.print(_table(quality, sizes))
+    families = {
+        name: {f"{name} {s}": source.replace("{seed}", str(s)) for s in parse_seeds(seeds)}
+        if "{seed}" in source
+        else {name: source}
+        for name, source in (model.split("=", 1) for model in models)
+    }
+    asyncio.run(_score(folder, {k: v for family in families.values() for k, v in family.items()}))
+    draws, values = pooled(*stored(folder), families)
+    sizes = by_size(draws, values)
+    whole = sizes[max(sizes)]
+    console.print(_table(whole, sizes))
+    alone = {
+        name: by_size(*pooled(*stored(folder), {name: {name: ""}}))[max(sizes)]["selectors"][
+            f"{RESCORED}:{name}"
+        ]
+        for family in families.values()
+        for name in family
+        if len(family) > 1
+    }
+    for name, quality in alone.items():
+        console.print(f"{name}: {percent(quality['gap_closed'], quality['gap_closed_ci95'])}")
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps({"quality": quality, "by_size": sizes}, indent=1) + "\n", "utf-8")
+        found = {"quality": whole, "by_size": sizes, "by_seed": alone}
+        out.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
 
-async def _judge(folder: Path, models: Mapping[str, str]) -> Summary:
+async def _score(folder: Path, models: Mapping[str, str]) -> None:
     spec = await asyncio.to_thread(read_spec, folder)
-    stored: Summary = json.loads((folder / "summary.json").read_text("utf-8"))
-    summary = await rescore_trivial(spec, folder, stored)
+    summary: Summary = json.loads((folder / "summary.json").read_text("utf-8"))
+    await rescore_trivial(spec, folder, summary)
     for name, source in models.items():
         model = await asyncio.to_thread(load_reward, source)
         console.print(f"{name} scores …", style="dim")
-        summary = await rescore(folder, name, model)
+        await rescore(folder, name, model)
         await model.aclose()
-    return summary
 
 
-def by_size(folder: Path) -> dict[str, dict[int, dict[str, float | None]]]:
-    """Return each selector's share of the gap and true score among the first n candidates."""
+Values = dict[str, list[NDArray[np.float64]]]
+"""Each selector's value of every candidate, ``(candidates,)`` per draw."""
+
+
+def stored(folder: Path) -> tuple[list[Draw], Values]:
+    """Return the candidates of a folder, and what every selector thinks of them."""
     spec = read_spec(folder)
     groups = task_groups(spec)
     runs = list(read_results(folder).values())
@@ -236,61 +262,66 @@ def by_size(folder: Path) -> dict[str, dict[int, dict[str, float | None]]]:
         for name, scores in rescored.items()
         if all(run.key in scores for run in runs)
     }
-    values = selector_values(spec.environment, draws, found)
+    return draws, selector_values(spec.environment, draws, found)
+
+
+def pooled(
+    draws: Sequence[Draw], values: Values, families: Mapping[str, Mapping[str, str]]
+) -> tuple[list[Draw], Values]:
+    """Return every draw once for each seed, so that a family of models is one selector.
+
+    Args:
+        draws: The candidates.
+        values: Of every selector, models by themselves.
+        families: Name of each family with its models, as many as there are seeds or one alone.
+    """
+    seeds = max((len(family) for family in families.values()), default=1)
+    every = [replace(draw, seed=seed) for seed in range(seeds) for draw in draws]
+    kept: Values = {name: own * seeds for name, own in values.items() if not learned(name)}
+    for name, family in families.items():
+        own = [array for model in family for array in values[f"{RESCORED}:{model}"]]
+        kept[f"{RESCORED}:{name}"] = own * (seeds // len(family))
+    return every, kept
+
+
+def by_size(draws: Sequence[Draw], values: Values) -> dict[int, CandidateQuality]:
+    """Return how good all selectors are among the first n candidates, for each n."""
     most = min(len(draw.candidates) for draw in draws)
-    shares: dict[str, dict[int, dict[str, float | None]]] = {name: {} for name in values}
-    for size in (size for size in SIZES if size <= most):
-        first = [Draw(d.task, d.seed, d.instruction, d.candidates[:size], d.group) for d in draws]
-        quality = candidate_quality(
-            first,
-            [0.0] * len(first),
-            {name: [v[:size] for v in arrays] for name, arrays in values.items()},
-        )
-        for name in values:
-            selector = quality["selectors"][name]
-            shares[name][size] = {
-                "score": selector["score"],
-                "share": selector["gap_closed"],
-                "oracle": quality["oracle"],
-                "mean": quality["mean"],
-            }
-    return shares
+    found = {}
+    for size in sorted({*(size for size in SIZES if size < most), most}):
+        first = [replace(draw, candidates=draw.candidates[:size]) for draw in draws]
+        own = {name: [array[:size] for array in arrays] for name, arrays in values.items()}
+        found[size] = candidate_quality(first, [0.0] * len(first), own)
+    return found
 
 
-def _table(quality: Any, sizes: Mapping[str, Mapping[int, Mapping[str, float | None]]]) -> Table:
-    most = list(next(iter(sizes.values())))
+def _table(whole: CandidateQuality, sizes: Mapping[int, CandidateQuality]) -> Table:
     table = Table("picked by", "share of the gap (95 %)", "regret", "pairs", "minus best rule")
-    for size in most:
+    for size in sizes:
         table.add_column(f"N={size}", justify="right")
-    table.add_row("one who knows", "100 %", "0.000", "", "", *_scores(sizes, most, "oracle"))
-    selectors = quality["selectors"]
+    oracle = (f"{100 * quality['oracle']:.1f}" for quality in sizes.values())
+    table.add_row("one who knows", "100 %", "0.000", "", "", *oracle)
+    selectors = whole["selectors"]
     for name in sorted(selectors, key=lambda n: -(selectors[n]["score"] or 0.0)):
         found = selectors[name]
         if found["score"] is None:
             continue
-        claim = quality["claims"].get(name)
-        row = sizes[name]
+        claim = whole["claims"].get(name)
+        scores = (quality["selectors"][name]["score"] or 0.0 for quality in sizes.values())
         table.add_row(
             selector_name(name),
             percent(found["gap_closed"], found["gap_closed_ci95"]),
             f"{found['regret']:.3f}",
             "–" if found["concordance"] is None else f"{found['concordance']:.3f}",
-            percent(claim["difference"], claim["ci95"]) if claim and learned(name) else "",
-            *(f"{100 * (row[size]['score'] or 0.0):.1f}" for size in most),
+            percent(claim["difference"], claim["ci95"]) if claim else "",
+            *(f"{100 * score:.1f}" for score in scores),
         )
     table.caption = (
-        f"A candidate in the mean {percent(quality['mean'])}, the best {percent(quality['oracle'])}"
-        f"; {quality['distinct_candidates']:.1f} of {quality['candidates']} differ. "
+        f"A candidate in the mean {percent(whole['mean'])}, the best {percent(whole['oracle'])}"
+        f"; {whole['distinct_candidates']:.1f} of {whole['candidates']} differ. "
         "N: true score × 100 of what is picked among the first N."
     )
     return table
-
-
-def _scores(
-    sizes: Mapping[str, Mapping[int, Mapping[str, float | None]]], most: Sequence[int], name: str
-) -> list[str]:
-    row = next(iter(sizes.values()))
-    return [f"{100 * (row[size][name] or 0.0):.1f}" for size in most]
 
 
 if __name__ == "__main__":

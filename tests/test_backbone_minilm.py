@@ -243,6 +243,8 @@ def test_options_are_checked_and_noted(folder: Path, tmp_path: Path) -> None:
         ({"rank": "many"}, "option rank is 'many'"),
         ({"part_tokens": 4}, "holds no instruction and no step"),
         ({"vision": 3}, "option vision is 3"),
+        ({"layers": 0}, "option layers is 0"),
+        ({"layers": 99}, r"option layers is 99: the encoder has \d"),
     ):
         with pytest.raises(ConfigurationError, match=complaint):
             new_network("minilm", str(folder), options, seed=0)
@@ -253,6 +255,19 @@ def test_options_are_checked_and_noted(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read") as caught:
         new_network("minilm", str(tmp_path), {}, seed=0)
     assert "\n" not in str(caught.value)
+
+
+def test_the_last_layers_alone_can_be_adapted(folder: Path, tmp_path: Path) -> None:
+    network = new_network("minilm", str(folder), {"layers": 1}, seed=0)
+    last = read_encoder(folder).config.num_hidden_layers - 1
+    adapted = [name for name, weight in network.named_parameters() if "lora_A" in name]
+    assert last > 0
+    assert adapted
+    assert all(f".layer.{last}." in name for name in adapted)
+    item = rendered("1 2", "3 4")
+    save_network(network, settings_of(network), tmp_path)
+    loaded, _ = load_network(tmp_path)
+    assert torch.allclose(outputs(loaded, [item]), outputs(network, [item]), atol=1e-6)
 
 
 def test_a_tokenizer_that_joins_no_pairs_is_refused(folder: Path, tmp_path: Path) -> None:

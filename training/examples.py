@@ -195,13 +195,14 @@ def read_folders(folders: Iterable[Path]) -> Dataset:
         found.trajectories |= data.trajectories
         found.pairs += data.pairs
         found.values += data.values
-    named = {record.environment for record in (*found.pairs, *found.values)}
+    named = {pair.environment for pair in found.pairs} | {v.environment for v in found.values}
     domains = {name: domain(name) for name in named if has_domain(name)}
     groups = {name: own.group for name, own in domains.items() if hasattr(own, "group")}
 
     @cache
     def group(environment: str, trajectory: str) -> str | None:
-        return groups[environment](found.trajectories[trajectory])
+        own: str | None = groups[environment](found.trajectories[trajectory])
+        return own
 
     def grouped(record: _Record, trajectory: str) -> _Record:
         if record.environment not in groups:
