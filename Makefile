@@ -67,10 +67,10 @@ results-search: results-plumbing
 
 # Who picks best among stored candidates, in the shop and in ScienceWorld: data, models, reports, picks.
 PICK := $(STUDY)/selection
-SHARES := --policy-share 0.015 --written-share 0.05 --llm-share 0.03
-SHOP := --pairs 5000 $(SHARES)
+WRITES := --written-share 0.05 --llm-share 0.03
+SHOP := --pairs 5000 --policy-share 0.015 $(WRITES)
 READ_SHOP := --cpu-minutes 20 --rows 12 -B part_tokens=128
-WORLD := --pairs 2500 --policy-share 0.01 --written-share 0.05 --llm-share 0.03 --uniform-share 0.12 --negatives 6 --values 1 --continuations 2 --partial-share 0.1
+WORLD := --pairs 2500 --policy-share 0.01 $(WRITES) --uniform-share 0.12 --negatives 6 --values 1 --continuations 2 --partial-share 0.1
 READ_WORLD := --cpu-minutes 13 --rows 16 -B part_tokens=96 -B layers=3
 MODELS = 'trained=$(PICK)/$(1)/reward-{seed}' --seeds $(COMMA_SEEDS)
 

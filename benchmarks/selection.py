@@ -38,11 +38,11 @@ from armap_agents.cli.options import parse_pairs
 from armap_agents.environment import Environment
 from armap_agents.evaluation import RunSpec, Summary, rescore
 from armap_agents.evaluation.quality import CandidateQuality, candidate_quality
-from armap_agents.evaluation.results import SCORES, read_results
-from armap_agents.evaluation.runner import evaluate, read_lines
-from armap_agents.evaluation.selectors import RESCORED, Draw, learned, selector_values
+from armap_agents.evaluation.results import read_results
+from armap_agents.evaluation.runner import evaluate, read_scores
+from armap_agents.evaluation.selectors import RESCORED, Draw, learned
 from armap_agents.evaluation.spec import read_spec, task_groups
-from armap_agents.evaluation.summary import BEST_OF_N
+from armap_agents.evaluation.summary import BEST_OF_N, draws_of
 from armap_agents.evaluation.table import percent, selector_name
 from armap_agents.evaluation.truth import Environments
 from armap_agents.reward import load_reward
@@ -210,24 +210,19 @@ def judge(
         else {name: source}
         for name, source in (model.split("=", 1) for model in models)
     }
-    asyncio.run(_score(folder, {k: v for family in families.values() for k, v in family.items()}))
-    draws, values = pooled(*stored(folder), families)
-    sizes = by_size(draws, values)
+    every = {name: source for family in families.values() for name, source in family.items()}
+    asyncio.run(_score(folder, every))
+    draws, values = stored(folder)
+    sizes = by_size(*pooled(draws, values, families))
     whole = sizes[max(sizes)]
     console.print(_table(whole, sizes))
-    alone = {
-        name: by_size(*pooled(*stored(folder), {name: {name: ""}}))[max(sizes)]["selectors"][
-            f"{RESCORED}:{name}"
-        ]
-        for family in families.values()
-        for name in family
-        if len(family) > 1
-    }
-    for name, quality in alone.items():
+    alone = candidate_quality(draws, [0.0] * len(draws), values)["selectors"]
+    by_seed = {name: alone[f"{RESCORED}:{name}"] for name in every if name not in families}
+    for name, quality in by_seed.items():
         console.print(f"{name}: {percent(quality['gap_closed'], quality['gap_closed_ci95'])}")
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        found = {"quality": whole, "by_size": sizes, "by_seed": alone}
+        found = {"quality": whole, "by_size": sizes, "by_seed": by_seed}
         out.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
 
@@ -249,20 +244,8 @@ Values = dict[str, list[NDArray[np.float64]]]
 def stored(folder: Path) -> tuple[list[Draw], Values]:
     """Return the candidates of a folder, and what every selector thinks of them."""
     spec = read_spec(folder)
-    groups = task_groups(spec)
     runs = list(read_results(folder).values())
-    draws = [
-        Draw(r.task, r.seed, r.instruction, r.candidates, groups.get(r.task, "")) for r in runs
-    ]
-    rescored: dict[str, dict[tuple[str, ...], list[Any]]] = {}
-    for line in read_lines(folder / SCORES):
-        rescored.setdefault(line["selector"], {})[tuple(line["key"])] = line["scores"]
-    found = {
-        name: [np.array([-np.inf if s is None else s for s in scores[run.key]]) for run in runs]
-        for name, scores in rescored.items()
-        if all(run.key in scores for run in runs)
-    }
-    return draws, selector_values(spec.environment, draws, found)
+    return draws_of(spec.environment, runs, read_scores(folder), task_groups(spec))
 
 
 def pooled(

@@ -271,8 +271,7 @@ class TaskGenerator:
             await self._partial(positive, negative, "llm", "picked by the policy")
         self._worse += worse
         for trajectory in [good, *worse[:1]]:
-            ended = self._pairs.ended(trajectory, positive.instruction)
-            await self._value(ended, positive.instruction, self._config.values)
+            await self._value(trajectory, positive.instruction, self._config.values)
 
     def _pair(self, positive: Positive, negative: Trajectory, kind: str) -> bool:
         """Pair with a negative: both ways where it does what another instruction asks for."""
@@ -300,6 +299,7 @@ class TaskGenerator:
 
     async def _value(self, trajectory: Trajectory, instruction: Instruction, count: int) -> None:
         """Note the value of up to `count` prefixes of a trajectory."""
+        trajectory = self._pairs.ended(trajectory, instruction)
         depths = range(1, len(trajectory))
         for k in sorted(self._rng.sample(depths, min(count, len(depths)))):
             await self._pairs.value(trajectory, k, instruction)

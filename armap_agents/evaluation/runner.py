@@ -289,14 +289,15 @@ async def rescore(out: Path, name: str, model: RewardModel, *, concurrency: int 
 
 
 def _write_summary(spec: RunSpec, out: Path) -> Summary:
-    summary = summarise(spec, read_results(out), _read_scores(out), task_groups(spec))
+    summary = summarise(spec, read_results(out), read_scores(out), task_groups(spec))
     draft = out / "summary.draft"
     draft.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", "utf-8")
     draft.replace(out / "summary.json")
     return summary
 
 
-def _read_scores(out: Path) -> dict[str, Scores]:
+def read_scores(out: Path) -> dict[str, Scores]:
+    """Return what `rescore` stored in a folder: by selector, each run's values."""
     found: dict[str, dict[Key, list[float | None]]] = {}
     for line in read_lines(out / SCORES):
         task, planner, seed = line["key"]

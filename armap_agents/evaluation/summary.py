@@ -241,6 +241,24 @@ def _quality(
     rescored: Mapping[str, Scores],
     groups: Mapping[str, str],
 ) -> CandidateQuality:
+    draws, values = draws_of(environment, runs, rescored, groups)
+    return candidate_quality(draws, [planner_score(run) for run in runs], values)
+
+
+def draws_of(
+    environment: str,
+    runs: Sequence[Result],
+    rescored: Mapping[str, Scores],
+    groups: Mapping[str, str],
+) -> tuple[list[Draw], dict[str, list[Floats]]]:
+    """Return what runs chose from, and every selector's value of every candidate.
+
+    Args:
+        environment: Registered name.
+        runs: A failed one is a draw of one failed candidate.
+        rescored: As for `summarise`.
+        groups: As for `summarise`.
+    """
     draws = [
         Draw(run.task, run.seed, run.instruction, _candidates(run), groups.get(run.task, ""))
         for run in runs
@@ -250,8 +268,7 @@ def _quality(
         for name, scores in rescored.items()
         if all(run.key in scores or run.error is not None for run in runs)
     }
-    values = selector_values(environment, draws, found)
-    return candidate_quality(draws, [planner_score(run) for run in runs], values)
+    return draws, selector_values(environment, draws, found)
 
 
 def _candidates(run: Result) -> tuple[Candidate, ...]:
