@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -98,10 +97,10 @@ def run(*command: str | Path) -> None:
         raise SystemExit(1)
 
 
-def made(variant: Variant, environment: str, out: Path, pairs: int, seed: int) -> Path:
+def made(variant: Variant, environment: str, out: Path, pairs: int, seed: str) -> Path:
     """Return the variant's data folder, made or completed."""
     folder = out / f"{variant.data}-{seed}"
-    size = ("--pairs", str(pairs), "--seed", str(seed))
+    size = ("--pairs", str(pairs), "--seed", seed)
     run("armap", "generate", environment, "--out", folder, *size, *variant.generate)
     if not variant.label:
         return folder
@@ -114,13 +113,6 @@ def made(variant: Variant, environment: str, out: Path, pairs: int, seed: int) -
 def _fast(environment: str) -> tuple[str, ...]:
     """Return the options that spare pictures where nobody looks."""
     return ("-E", "render=false") if environment == "webshop" else ()
-
-
-def judge(folder: Path, models: Sequence[tuple[str, Path]], out: Path) -> None:
-    """Have all models pick."""
-    named = [f"{name}={model}" for name, model in models]
-    selection = Path(__file__).with_name("selection.py")
-    run("python", selection, "judge", folder, *named, "--out", out)
 
 
 def main(
@@ -146,16 +138,16 @@ def main(
         stored, fast = home / "candidates-seen", ()
     run("python", selection, "candidates", environment, "--out", stored, *place, *fast)
     models = []
-    for seed in map(int, seeds.split(",")):
-        for variant in ABLATIONS[ablation.value]:
+    for variant in ABLATIONS[ablation.value]:
+        model = f"{home}/{ablation.value}-{variant.name.replace(' ', '-')}-"
+        for seed in seeds.split(","):
             data = made(variant, environment, home, pairs, seed)
-            name = f"{variant.name}, seed {seed}"
-            model = home / f"{ablation.value}-{variant.name.replace(' ', '-')}-{seed}"
-            budget = ("--cpu-minutes", str(cpu_minutes), "--rows", str(rows), "--seed", str(seed))
+            budget = ("--cpu-minutes", str(cpu_minutes), "--rows", str(rows), "--seed", seed)
             shape = ("-B", "part_tokens=128")
-            run("armap", "train", data, "--out", model, *budget, *shape, *variant.train)
-            models.append((name, model))
-    judge(stored, models, home / f"{ablation.value}.json")
+            run("armap", "train", data, "--out", model + seed, *budget, *shape, *variant.train)
+        models.append(f"{variant.name}={model}{{seed}}")
+    found = home / f"{ablation.value}.json"
+    run("python", selection, "judge", stored, *models, "--seeds", seeds, "--out", found)
 
 
 if __name__ == "__main__":

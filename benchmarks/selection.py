@@ -9,9 +9,10 @@ trivial selectors', and how that depends on N:
     python benchmarks/selection.py judge runs/selection/webshop 'trained=runs/webshop/reward-{seed}'
 
 The agents: a careless shopper, who searches for what the instruction calls the product, opens one
-of the first ten hits, takes options as told or not, and buys; a wanderer in ScienceWorld, who
-carries out one random intent after another; for any other environment uniform draws from the listed
-actions.
+of the first ten hits, takes options as told or not, and buys; the same with the whole instruction
+as query (`--agent verbatim`), after which word overlap tells nothing; a wanderer in ScienceWorld,
+who carries out one random intent after another; anywhere else the random intents of data
+generation, or with `--agent uniform` draws from the listed actions.
 """
 
 from __future__ import annotations
@@ -68,9 +69,18 @@ Agent = Callable[[Trajectory, Random], Choose]
 
 
 def careless_shopper(opened: Trajectory, rng: Random) -> Choose:
-    """Return a shopper for one episode."""
+    """Return a shopper for one episode, who searches for the product."""
+    return shopper(opened, rng, _OPTIONS.split(opened.instruction)[0])
+
+
+def verbatim_shopper(opened: Trajectory, rng: Random) -> Choose:
+    """Return a shopper for one episode, who searches for all of the instruction."""
+    return shopper(opened, rng, opened.instruction)
+
+
+def shopper(opened: Trajectory, rng: Random, query: str) -> Choose:
+    """Return a careless shopper with that query for one episode."""
     asked = opened.instruction.lower()
-    query = _OPTIONS.split(opened.instruction)[0]
 
     async def choose(trajectory: Trajectory) -> str:
         page = pages.read(trajectory.last)
@@ -101,10 +111,22 @@ def uniform(opened: Trajectory, rng: Random) -> Choose:
 
 
 def agent_of(environment: str, name: str) -> Agent:
-    """Return the agent of that name."""
+    """Return the agent of that name.
+
+    Raises:
+        typer.BadParameter: There is none in this environment.
+    """
     if name == "uniform":
         return uniform
-    return careless_shopper if environment == "webshop" else domain(environment).intent
+    if environment == "webshop" and name in SHOPPERS:
+        return SHOPPERS[name]
+    if name == "own":
+        return domain(environment).intent
+    raise typer.BadParameter(f"{environment} has no agent {name!r}", param_hint="--agent")
+
+
+SHOPPERS = {"own": careless_shopper, "verbatim": verbatim_shopper}
+"""The agents of WebShop."""
 
 
 class Episodes:
@@ -148,7 +170,9 @@ def candidates(
     tasks: Annotated[str | None, typer.Option(help="Ids and ranges; default: all.")] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Episodes per task.")] = 32,
     seeds: Annotated[str, typer.Option(help="Separated by commas.")] = "0",
-    agent: Annotated[str, typer.Option(help="own: the environment's; or uniform.")] = "own",
+    agent: Annotated[
+        str, typer.Option(help="own: the environment's; uniform; in webshop also verbatim.")
+    ] = "own",
     e: Annotated[list[str], typer.Option("-E", help="Option of the environment, key=value.")] = [],  # noqa: B006
 ) -> None:
     """Play episodes and ask for their true scores."""
