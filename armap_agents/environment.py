@@ -173,9 +173,14 @@ async def restore(environment: Environment, task: Task, actions: Sequence[str]) 
     done = False
     for k, action in enumerate(actions):
         if done:
-            raise EnvironmentFailure(
-                f"the episode of task {task.id} ended after {k} of {len(actions)} actions"
-            )
+            raise ended_early(task, k, len(actions))
         result = await environment.step(action)
         observation, done = result.observation, result.done
     return observation
+
+
+def ended_early(task: Task, taken: int, wanted: int) -> EnvironmentFailure:
+    """Return the error of an episode that was over before the last action of a replay."""
+    return EnvironmentFailure(
+        f"the episode of task {task.id} ended after {taken} of {wanted} actions"
+    )

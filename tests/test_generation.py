@@ -10,34 +10,32 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import httpx
 import pytest
-from toy_shop import HELD_OUT, THINGS, ToyDomain, ToyShop, bought
+from toy_shop import (
+    CONFIG,
+    FILES,
+    HELD_OUT,
+    ToyDomain,
+    ToyShop,
+    asked,
+    bought,
+    share,
+    whole,
+    written,
+)
 
 from armap_agents.environment import restore
-from armap_agents.errors import ConfigurationError, EnvironmentDied, EnvironmentFailure, PolicyError
-from armap_agents.policy import Policy, PolicyConfig
-from armap_agents.testing import ScriptedRequest, scripted_policy
-from armap_agents.training.corrupt import by_turns, execute, is_possible, parting
-from armap_agents.training.domain import Corruption, Instruction
-from armap_agents.training.explore import LeastTried, finish, kind_of, opening, replay
-from armap_agents.training.generate import GenerateConfig, generate_data
-from armap_agents.training.records import Dataset, Pair, load_dataset
+from armap_agents.errors import ConfigurationError, EnvironmentDied, EnvironmentFailure
+from armap_agents.training.corrupt import parting
+from armap_agents.training.domain import Instruction
+from armap_agents.training.generate import generate_data
+from armap_agents.training.records import Dataset, load_dataset
 from armap_agents.trajectory import Observation, Status, Trajectory
-
-CONFIG = GenerateConfig(pairs=150, seed=3, episodes=6, partial_share=1.0)
-FILES = ("trajectories.jsonl", "pairs.jsonl", "values.jsonl", "journal.jsonl")
-
-
-def written(folder: Path) -> dict[str, bytes]:
-    images = {path.name: path.read_bytes() for path in (folder / "images").iterdir()}
-    return {name: (folder / name).read_bytes() for name in FILES} | images
 
 
 @pytest.fixture(scope="module")
@@ -56,19 +54,6 @@ def data(folder: Path) -> Dataset:
 def counts(folder: Path) -> dict[str, int]:
     found: dict[str, int] = json.loads((folder / "report.json").read_text())["counts"]
     return found
-
-
-def asked(text: str) -> set[str]:
-    return {thing for thing in THINGS if thing in text}
-
-
-def share(data: Dataset, id_: str, steps: int, instruction: str) -> float:
-    things = set(bought(data.trajectories[id_].prefix(steps)))
-    return len(things & asked(instruction)) / len(asked(instruction))
-
-
-def whole(data: Dataset, pair: Pair) -> bool:
-    return pair.chosen_steps == len(data.trajectories[pair.chosen])
 
 
 # --- what is written ------------------------------------------------------------------------------
@@ -467,107 +452,7 @@ async def test_a_mistake_ends_generation_and_closes_everything(tmp_path: Path) -
     assert all(shop.closed for shop in made)
 
 
-# --- policy and writer ----------------------------------------------------------------------------
-
-LLM = replace(
-    CONFIG,
-    pairs=200,
-    policy_model="scripted",
-    writer_model="scripted",
-    policy_share=0.5,
-    written_share=1.0,
-    llm_share=1.0,
-)
-
-
-def writes(request: ScriptedRequest) -> str:
-    """Answer what was asked: an intent, an instruction (often a wrong one), or any action."""
-    if "do as they like" in request.prompt:
-        return "Buy something for breakfast.\nAnd more."
-    if "In other words" in request.prompt:
-        text = request.prompt.rpartition("nothing else:\n")[2].splitlines()[0]
-        answers = ["", "Have fun!", f"Please get me {' with '.join(sorted(asked(text)))}\nbye"]
-        return request.random.choice(answers)
-    return request.random.choice(request.choices or ["pay"])
-
-
-async def with_llm(
-    out: Path, answer: Callable[[ScriptedRequest], str], config: GenerateConfig
-) -> tuple[dict[str, int], list[ScriptedRequest]]:
-    async with scripted_policy(answer) as server, httpx.AsyncClient() as http:
-        policy = Policy(PolicyConfig(server.url, "scripted"), http)
-        report = await generate_data(ToyDomain(), ToyShop, out, config, policy)
-        return report["counts"], server.requests
-
-
-async def test_the_llm_explores_words_and_corrupts(tmp_path: Path) -> None:
-    counts, requests = await with_llm(tmp_path, writes, LLM)
-    data = load_dataset(tmp_path)
-    sources = Counter(pair.source for pair in data.pairs)
-    assert sources["llm"] > 5
-    assert sources["perturb"] > 50
-    for pair in data.pairs:
-        if pair.source == "llm" and whole(data, pair):
-            assert share(data, pair.rejected, pair.rejected_steps, pair.instruction) < 1
-    assert counts["instructions: written"] > 5
-    assert counts["written refused: empty"] > 0
-    assert counts["written refused: asks for something else"] > 0
-    refused = sum(n for name, n in counts.items() if name.startswith("written refused"))
-    assert counts["instructions: template"] == refused
-    texts = {pair.instruction for pair in data.pairs}
-    assert any(text.startswith("Please get me") for text in texts)
-    assert all(asked(text) and "bye" not in text and "fun" not in text for text in texts)
-    assert counts["explored by the policy"] > 0.3 * counts["explored"]
-    assert counts["intents written by the LLM"] > 0
-    assert any("Buy something for breakfast." in r.prompt for r in requests if r.choices)
-    temperatures = [r.body["temperature"] for r in requests if r.choices]
-    assert min(temperatures) < 0.7
-    assert max(temperatures) > 1.0
-    assert counts["policy: completions"] >= len(requests) - 64  # those in flight are dropped
-    card = (tmp_path / "README.md").read_text()
-    assert f"by the policy scripted ({counts['explored by the policy']:,}, temperature" in card
-    assert "worded by scripted" in card
-
-
-async def test_a_second_endpoint_words_what_the_policy_explores(tmp_path: Path) -> None:
-    async with (
-        scripted_policy(writes) as acting,
-        scripted_policy(writes) as writing,
-        httpx.AsyncClient() as http,
-    ):
-        policy, writer = (Policy(PolicyConfig(s.url, "scripted"), http) for s in (acting, writing))
-        await generate_data(ToyDomain(), ToyShop, tmp_path, LLM, policy, writer)
-        assert all(request.choices for request in acting.requests)
-        assert not any(request.choices for request in writing.requests)
-        assert acting.requests
-        assert writing.requests
-
-
-async def test_an_outage_costs_its_episodes_and_texts_alone(tmp_path: Path) -> None:
-    async with httpx.AsyncClient() as http:
-        policy = Policy(PolicyConfig("http://127.0.0.1:9/v1", "scripted", retries=0), http)
-        report = await generate_data(ToyDomain(), ToyShop, tmp_path, LLM, policy)
-    counts = report["counts"]
-    assert counts["lost: the policy failed"] > 10
-    assert counts["written refused: the LLM failed"] == counts["instructions: template"] > 10
-    assert counts["policy: failures"] > counts["lost: the policy failed"]
-    assert counts["pairs"] == len(load_dataset(tmp_path).pairs) >= 200
-    assert "by the policy scripted (0, " in (tmp_path / "README.md").read_text()
-
-
-async def test_where_everything_fails_there_is_one_error_and_what_is_there_stays(
-    tmp_path: Path,
-) -> None:
-    alone = replace(LLM, policy_share=1.0, pairs=40)
-    await with_llm(tmp_path, writes, alone)
-    before = written(tmp_path)
-    async with httpx.AsyncClient() as http:
-        policy = Policy(PolicyConfig("http://127.0.0.1:9/v1", "scripted", retries=0), http)
-        with pytest.raises(PolicyError, match=r"every episode of 6 tasks .* cannot be reached"):
-            await generate_data(ToyDomain(), ToyShop, tmp_path, replace(alone, pairs=9999), policy)
-    assert written(tmp_path) == before
-    counts, _ = await with_llm(tmp_path, writes, replace(alone, pairs=120))
-    assert counts["pairs"] >= 120
+# --- mixture --------------------------------------------------------------------------------------
 
 
 async def test_constraints_are_asked_for_at_once(tmp_path: Path) -> None:
@@ -581,82 +466,3 @@ async def test_shares_decide_who_explores(tmp_path: Path, uniform: float, by: st
     config = replace(CONFIG, uniform_share=uniform, pairs=40)
     report = await generate_data(ToyDomain(), ToyShop, tmp_path, config)
     assert report["counts"][f"explored {by}"] == report["counts"]["explored"]
-
-
-# --- parts ----------------------------------------------------------------------------------------
-
-
-async def beginning(shop: ToyShop | None = None) -> Trajectory:
-    shop = shop or ToyShop()
-    return await opening(shop, shop.tasks("train")[0])
-
-
-async def played(*actions: str) -> Trajectory:
-    shop = ToyShop()
-    start = await beginning(shop)
-
-    async def choose(trajectory: Trajectory) -> str:
-        return actions[len(trajectory)]
-
-    return await finish(shop, start, choose)
-
-
-async def test_execute_leaves_out_what_is_impossible_and_fills_up_what_is_open() -> None:
-    positive = await played("take egg", "take drum", "pay")
-    rng = Random(0)
-    twice = await execute(ToyShop(), positive, ("take egg", "take egg", "pay"), rng)
-    assert twice.actions == ["take egg", "pay"]
-    longer = await execute(ToyShop(), positive, ("take egg", "take egg", "look"), rng)
-    assert longer.actions[:2] == ["take egg", "look"]
-    assert len(longer) == 3
-    short = await execute(ToyShop(), positive, ("take egg",), rng)
-    assert short.actions == ["take egg"], "what stops early is not gone on with"
-    limit = await execute(ToyShop(), positive, ("look",) * 20, rng)
-    assert len(limit) == 8
-
-
-async def test_a_prefix_that_is_restored_differently_is_a_failure() -> None:
-    positive = await played("take egg", "pay")
-    with pytest.raises(EnvironmentFailure, match="not deterministic"):
-        await replay(ToyShop(), replace(positive, observation=Observation("elsewhere")), 0)
-
-
-def test_what_is_possible_is_listed_fits_a_template_or_is_unknown() -> None:
-    page = Observation("x", ("click[a]",), ("search[{query}]",))
-    assert is_possible("click[a]", page)
-    assert is_possible(f"search[{'long ' * 40}, (50% off]", page)
-    assert not is_possible("click[b]", page)
-    assert not is_possible("search[]", page)
-    assert is_possible("anything", Observation("x"))
-    assert not is_possible("anything", Observation("x", ()))
-
-
-def test_kinds_take_turns() -> None:
-    kinds = [Corruption(kind, (str(k),)) for k, kind in enumerate("aaabbc")]
-    assert [c.kind for c in by_turns(kinds)] == ["a", "b", "c", "a", "b", "a"]
-    assert {c.actions for c in by_turns(kinds)} == {c.actions for c in kinds}
-
-
-async def test_of_long_lists_the_verb_is_drawn_first() -> None:
-    start = await beginning()
-    listed = (*(f"open door {k}" for k in range(400)), "wait", "focus[x]")
-    start = replace(start, observation=Observation("x", listed))
-    tried, drawn = LeastTried(), Counter[str]()
-
-    async def never(_: Trajectory) -> str:
-        raise AssertionError
-
-    choose = tried.chooser(Random(0), never)
-    for _ in range(300):
-        drawn[kind_of(await choose(start))] += 1
-    assert set(drawn) == {"open", "wait", "focus"}
-    assert min(drawn.values()) > 60
-
-
-async def test_where_nothing_is_listed_the_intent_fills_in() -> None:
-    start = replace(await beginning(), observation=Observation("x", (), ("search[{query}]",)))
-
-    async def search(_: Trajectory) -> str:
-        return "search[eggs]"
-
-    assert await LeastTried().chooser(Random(0), search)(start) == "search[eggs]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
@@ -11,6 +12,8 @@ from armap_agents.environment import Environment, Guide, StepResult, restore
 from armap_agents.errors import EnvironmentDied
 from armap_agents.reward.render import Rendering
 from armap_agents.training.domain import Choose, Continuations, Corruption, Instruction
+from armap_agents.training.generate import GenerateConfig
+from armap_agents.training.records import Dataset, Pair
 from armap_agents.trajectory import Image, Observation, Step, Task, Trajectory
 
 THINGS = ("apple", "bread", "candle", "drum", "egg", "fork")
@@ -163,3 +166,25 @@ class ToyDomain:
             if share == 1 and example is None:
                 example = tuple(played.actions[len(prefix) :])
         return Continuations(count, total, example)
+
+
+CONFIG = GenerateConfig(pairs=150, seed=3, episodes=6, partial_share=1.0)
+FILES = ("trajectories.jsonl", "pairs.jsonl", "values.jsonl", "journal.jsonl")
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    images = {path.name: path.read_bytes() for path in (folder / "images").iterdir()}
+    return {name: (folder / name).read_bytes() for name in FILES} | images
+
+
+def asked(text: str) -> set[str]:
+    return {thing for thing in THINGS if thing in text}
+
+
+def share(data: Dataset, id_: str, steps: int, instruction: str) -> float:
+    things = set(bought(data.trajectories[id_].prefix(steps)))
+    return len(things & asked(instruction)) / len(asked(instruction))
+
+
+def whole(data: Dataset, pair: Pair) -> bool:
+    return pair.chosen_steps == len(data.trajectories[pair.chosen])

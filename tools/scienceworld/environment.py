@@ -13,7 +13,7 @@ from dataclasses import replace
 from difflib import SequenceMatcher, get_close_matches
 from typing import Literal, get_args
 
-from armap_agents.environment import Guide, StepResult
+from armap_agents.environment import Guide, StepResult, ended_early
 from armap_agents.errors import ConfigurationError, EnvironmentFailure
 from armap_agents.tools.scienceworld.jvm import Jvm, Outcome, Simulator
 from armap_agents.tools.scienceworld.tasks import TaskType, find, list_tasks
@@ -163,9 +163,7 @@ class ScienceWorld:
             matched = None
             for k, action in enumerate(actions):
                 if self._done:
-                    raise EnvironmentFailure(
-                        f"the episode of task {task.id} ended after {k} of {len(actions)} actions"
-                    )
+                    raise ended_early(task, k, len(actions))
                 matched = self._take(simulator, action)
             return self._observation(simulator, matched)
 
