@@ -46,6 +46,12 @@ class Variant:
     train: tuple[str, ...] = ()
     label: bool = False
 
+    @property
+    def recipe(self) -> str:
+        """Name of its models' folders: variants that are the same share them."""
+        source = "labelled" if self.label else self.data
+        return "_".join([source, *(option.strip("-") for option in self.train)])
+
 
 POLICY_HALF = ("--policy-share", "0.5", "--uniform-share", "0", "--llm-share", "0.5")
 
@@ -139,7 +145,7 @@ def main(
     run("python", selection, "candidates", environment, "--out", stored, *place, *fast)
     models = []
     for variant in ABLATIONS[ablation.value]:
-        model = f"{home}/{ablation.value}-{variant.name.replace(' ', '-')}-"
+        model = f"{home}/reward_{variant.recipe}-"
         for seed in seeds.split(","):
             data = made(variant, environment, home, pairs, seed)
             budget = ("--cpu-minutes", str(cpu_minutes), "--rows", str(rows), "--seed", seed)
