@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from armap_agents.errors import ArmapError
+from armap_agents.precision import cpu_multiplies_bfloat16
 from armap_agents.serving.policy_server import policy_server, vllm_flags
 
 # By name: the package's attribute of that name is the function.
@@ -229,6 +230,23 @@ def test_no_prompt_is_ever_read_in_pieces_on_a_cpu() -> None:
     flags = vllm_flags(max_model_len=2048, max_num_seqs=32, gpu=False)
     assert "--no-enable-chunked-prefill" in flags
     assert int(flags[flags.index("--max-num-batched-tokens") + 1]) >= 2048
+
+
+@pytest.mark.parametrize(
+    ("flags", "dtype", "room"),
+    [("avx2 fma", "float32", "2"), ("avx2 avx512_bf16", "bfloat16", "1"), (None, "float32", "2")],
+)
+def test_precision_is_what_the_processor_multiplies(
+    flags: str | None, dtype: str, room: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    if flags is not None:
+        cpuinfo.write_text(f"processor\t: 0\nflags\t\t: fpu {flags}\n")
+    monkeypatch.setattr(module, "cpu_multiplies_bfloat16", lambda: cpu_multiplies_bfloat16(cpuinfo))
+    monkeypatch.setattr(module, "has_nvidia_gpu", lambda: False)
+    options = vllm_flags(max_model_len=2048, max_num_seqs=32, gpu=False)
+    assert options[options.index("--dtype") + 1] == dtype
+    assert module.vllm_variables(tmp_path / "bin" / "vllm")["VLLM_CPU_KVCACHE_SPACE"] == room
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from armap_agents.errors import ConfigurationError
+from armap_agents.precision import cpu_multiplies_bfloat16
 from armap_agents.reward.backbones import Part
 from armap_agents.reward.model import RewardNetwork
 from armap_agents.training import held_out
@@ -68,9 +69,7 @@ class Status:
 def open_accelerator() -> Any:
     """Return accelerate's view of this process: its device, its precision, its fellows.
 
-    bfloat16 is used where the processor multiplies it: on GPUs that do, and on CPUs with AMX or
-    AVX512-BF16 (1.6 to 1.8 times as fast there, far slower on others). Older releases of torch do
-    not tell.
+    bfloat16 is used where the processor multiplies it.
     """
     from accelerate import Accelerator, PartialState
     from accelerate.utils import parse_flag_from_env
@@ -80,8 +79,7 @@ def open_accelerator() -> Any:
     if PartialState(cpu=cpu).device.type == "cuda":
         bf16 = torch.cuda.is_bf16_supported()
     else:
-        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-        bf16 = any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
+        bf16 = cpu_multiplies_bfloat16()
     return Accelerator(cpu=cpu, mixed_precision="bf16" if bf16 else "no")
 
 

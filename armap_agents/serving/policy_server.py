@@ -22,6 +22,7 @@ from pathlib import Path
 import httpx
 
 from armap_agents.errors import ArmapError
+from armap_agents.precision import cpu_multiplies_bfloat16
 from armap_agents.serving import supervise
 from armap_agents.serving.cache import Report, cache_folder, silent, try_lock
 from armap_agents.serving.models import resolve_model
@@ -119,7 +120,8 @@ def vllm_flags(max_model_len: int, max_num_seqs: int, *, gpu: bool) -> list[str]
         # Compiling takes minutes and gains nothing at this size. A prompt must never be read in
         # two pieces: with a seeded request that kills the engine ("CPU Generator does not use
         # offset").
-        flags += ["--enforce-eager", "--dtype", "bfloat16", "--no-enable-chunked-prefill"]
+        dtype = "bfloat16" if cpu_multiplies_bfloat16() else "float32"
+        flags += ["--enforce-eager", "--dtype", dtype, "--no-enable-chunked-prefill"]
         flags += ["--max-num-batched-tokens", str(max(8192, max_model_len))]
         # The prefix cache keeps whole blocks: with the default of 128 tokens a short turn at the
         # end of a prompt makes the server read up to 127 known tokens again.
@@ -134,7 +136,8 @@ def vllm_variables(program: Path) -> dict[str, str]:
         return variables
     # By default vLLM leaves a core idle; using all of them about doubled the rate on two.
     cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0)))
-    variables |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": cores}
+    gigabytes = "1" if cpu_multiplies_bfloat16() else "2"  # room for as many tokens in float32
+    variables |= {"VLLM_CPU_KVCACHE_SPACE": gigabytes, "VLLM_CPU_OMP_THREADS_BIND": cores}
     openmp = program.parent.parent / "lib" / "libiomp5.so"
     if openmp.exists():
         variables["LD_PRELOAD"] = str(openmp)
