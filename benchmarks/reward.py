@@ -23,8 +23,8 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from agents import careless_shopper
 from rich.console import Console
-from selection import careless_shopper
 
 from armap_agents import Trajectory, make_environment
 from armap_agents.reward import load_reward
