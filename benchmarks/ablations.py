@@ -1,31 +1,45 @@
-"""What matters? Reward models trained with one thing changed, judged on the same stored candidates.
+"""What matters? Reward models trained with one thing changed, judged by the same yardstick.
 
-Each ablation is one command; each of its variants is data by `armap generate`, a model by `armap
-train`, and a pick among candidates by `selection.py`. All of it goes on where it was interrupted:
+Each ablation is one command; each of its variants is data by `armap generate` and a model by `armap
+train`. In the shop and in ScienceWorld the models pick among stored candidates (`selection.py`); in
+Game of 24 they order pairs of states that exhaustive search labels (`solved_pairs.py`), which tells
+more and costs less. All of it goes on where it was interrupted:
 
-    python benchmarks/ablations.py loss --out runs/ablations
-    python benchmarks/ablations.py images --out runs/ablations          # needs Chromium
-    python benchmarks/ablations.py explorer --out runs/ablations        # with ARMAP_POLICY_URL set
+    python benchmarks/ablations.py loss --environment game24 --out runs/ablations
+    python benchmarks/ablations.py images --out runs/ablations                  # needs Chromium
+    python benchmarks/ablations.py explorer --environment game24 --out runs/ablations
 
-What a variant costs is `--pairs` of data and `--cpu-minutes` of training, the same for all.
+What a variant costs is `--pairs` of data and `--cpu-minutes` of training, the same for all. The
+explorers and the label sources need an endpoint (ARMAP_POLICY_URL and ARMAP_POLICY_MODEL, as under
+`armap serve policy -- …`).
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
+from solved_pairs import DEPTHS, accuracy, evaluation_pairs, summary
+
+from armap_agents.reward import load_reward
 
 console = Console(stderr=True)
 
 BIN = Path(sys.executable).parent
+SELECTION = Path(__file__).with_name("selection.py")
+
+SOLVED_PAIRS = 2000
+"""Pairs of Game of 24 at each depth."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +135,36 @@ def _fast(environment: str) -> tuple[str, ...]:
     return ("-E", "render=false") if environment == "webshop" else ()
 
 
+def judge_by_search(models: Mapping[str, str], seeds: Sequence[str], out: Path) -> None:
+    """Have the models order the pairs of Game of 24's test puzzles, all seeds of one together."""
+    table = Table("variant", *DEPTHS.values(), title="Pair accuracy judged by exhaustive search")
+    found = {}
+    for name, model in models.items():
+        hits: dict[str, dict[str, list[float]]] = {depth: {} for depth in DEPTHS.values()}
+        for seed in seeds:
+            score = load_reward(model.replace("{seed}", seed)).score
+            for steps, depth in DEPTHS.items():
+                pairs = evaluation_pairs("test", steps, SOLVED_PAIRS)
+                for task, own in accuracy(pairs, score).items():
+                    hits[depth].setdefault(task, []).extend(own)
+        found[name] = {depth: summary(own) for depth, own in hits.items()}
+        table.add_row(name, *(shown(figure) for figure in found[name].values()))
+    Console().print(table)
+    out.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+
+
+def shown(figure: Mapping[str, Any]) -> str:
+    """Return an accuracy with its interval."""
+    low, high = figure["ci95"]
+    return f"{figure['accuracy']:.3f} ({low:.3f}–{high:.3f})"
+
+
+def judge_by_picks(models: Mapping[str, str], seeds: str, folder: Path, out: Path) -> None:
+    """Have the models pick among stored candidates, all seeds of one together."""
+    named = [f"{name}={model}" for name, model in models.items()]
+    run("python", SELECTION, "judge", folder, *named, "--seeds", seeds, "--out", out)
+
+
 def main(
     ablation: Annotated[Ablation, typer.Argument(help="What is changed.")],
     out: Annotated[Path, typer.Option(help="Folder for everything.")],
@@ -130,30 +174,30 @@ def main(
     n: Annotated[int, typer.Option("--n", help="Candidates per task.")] = 32,
     pairs: Annotated[int, typer.Option(help="Of data for each variant.")] = 2000,
     cpu_minutes: Annotated[float, typer.Option(help="Of training for each variant.")] = 5.0,
-    rows: Annotated[int, typer.Option(help="Trajectories a training step.")] = 12,
     seeds: Annotated[str, typer.Option(help="Separated by commas.")] = "0",
 ) -> None:
-    """Train the variants and have them pick among the same candidates."""
+    """Train the variants and judge them side by side."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     home = out / environment
-    stored = home / "candidates"
-    selection = Path(__file__).with_name("selection.py")
-    place = ("--split", split, "--tasks", tasks, "--n", str(n))
-    fast = _fast(environment)
-    if ablation is Ablation.IMAGES:
-        stored, fast = home / "candidates-seen", ()
-    run("python", selection, "candidates", environment, "--out", stored, *place, *fast)
-    models = []
+    models = {}
+    shape = () if environment == "game24" else ("--rows", "12", "-B", "part_tokens=128")
     for variant in ABLATIONS[ablation.value]:
-        model = f"{home}/reward_{variant.recipe}-"
+        models[variant.name] = f"{home}/reward_{variant.recipe}-{{seed}}"
         for seed in seeds.split(","):
             data = made(variant, environment, home, pairs, seed)
-            budget = ("--cpu-minutes", str(cpu_minutes), "--rows", str(rows), "--seed", seed)
-            shape = ("-B", "part_tokens=128")
-            run("armap", "train", data, "--out", model + seed, *budget, *shape, *variant.train)
-        models.append(f"{variant.name}={model}{{seed}}")
+            model = models[variant.name].replace("{seed}", seed)
+            budget = ("--cpu-minutes", str(cpu_minutes), "--seed", seed)
+            run("armap", "train", data, "--out", model, *budget, *shape, *variant.train)
     found = home / f"{ablation.value}.json"
-    run("python", selection, "judge", stored, *models, "--seeds", seeds, "--out", found)
+    if environment == "game24":
+        judge_by_search(models, seeds.split(","), found)
+        return
+    images = ablation is Ablation.IMAGES
+    stored = home / ("candidates-seen" if images else "candidates")
+    place = ("--split", split, "--tasks", tasks, "--n", str(n))
+    fast = () if images else _fast(environment)
+    run("python", SELECTION, "candidates", environment, "--out", stored, *place, *fast)
+    judge_by_picks(models, seeds, stored, found)
 
 
 if __name__ == "__main__":

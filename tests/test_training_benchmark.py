@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import re
-import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -19,18 +19,21 @@ from armap_agents.tools.game24.environment import play, puzzle_task
 from armap_agents.tools.game24.solver import solvable
 from armap_agents.training.records import Dataset, Pair, bare
 
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
 
 @pytest.fixture(scope="module")
-def learning() -> ModuleType:
+def learning() -> Iterator[ModuleType]:
     pytest.importorskip("torch")
-    path = Path(__file__).parents[1] / "benchmarks" / "learning.py"
-    spec = importlib.util.spec_from_file_location("learning", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["learning"] = module
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        yield importlib.import_module("learning")
+
+
+@pytest.fixture
+def solved(learning: ModuleType) -> ModuleType:
+    """The module of the pairs; `learning` imports it."""
+    return importlib.import_module("solved_pairs")
 
 
 def test_solver_knows_easy_and_impossible_hands() -> None:
@@ -41,31 +44,29 @@ def test_solver_knows_easy_and_impossible_hands() -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
-def test_pairs_are_labelled_by_search_and_half_are_siblings(
-    learning: ModuleType, depth: int
-) -> None:
-    pairs = learning.evaluation_pairs("dev", depth, 400)
+def test_pairs_are_labelled_by_search_and_half_are_siblings(solved: ModuleType, depth: int) -> None:
+    pairs = solved.evaluation_pairs("dev", depth, 400)
     assert len(pairs) >= 390
     assert {pair.task for pair in pairs} == {task.id for task in Game24().tasks("dev")}
     siblings = 0
     for pair in pairs:
         assert len(pair.solvable) == len(pair.dead) == depth
-        assert solvable(learning.state(pair.solvable))
-        assert not solvable(learning.state(pair.dead))
+        assert solvable(solved.state(pair.solvable))
+        assert not solvable(solved.state(pair.dead))
         siblings += pair.solvable.actions[:-1] == pair.dead.actions[:-1]
     assert siblings >= len(pairs) / 2
-    assert learning.evaluation_pairs("dev", depth, 400) == pairs
+    assert solved.evaluation_pairs("dev", depth, 400) == pairs
 
 
-def test_accuracy_is_averaged_over_puzzles_and_ties_count_half(learning: ModuleType) -> None:
-    pairs = learning.evaluation_pairs("dev", 3, 200)
-    checked = learning.accuracy(pairs, learning.baselines()["string check"])
-    assert learning.summary(checked)["accuracy"] == 1.0
-    flat = learning.summary(
-        learning.accuracy(pairs, lambda trajectories: [0.0] * len(trajectories))
-    )
+def test_accuracy_is_averaged_over_puzzles_and_ties_count_half(
+    learning: ModuleType, solved: ModuleType
+) -> None:
+    pairs = solved.evaluation_pairs("dev", 3, 200)
+    checked = solved.accuracy(pairs, learning.baselines()["string check"])
+    assert solved.summary(checked)["accuracy"] == 1.0
+    flat = solved.summary(solved.accuracy(pairs, lambda trajectories: [0.0] * len(trajectories)))
     assert flat["accuracy"] == 0.5
-    uneven = learning.summary({"a": [1.0], "b": [0.0, 0.0, 0.0]})
+    uneven = solved.summary({"a": [1.0], "b": [0.0, 0.0, 0.0]})
     assert uneven["accuracy"] == 0.5
     assert uneven["pairs"] == 4
     low, high = uneven["ci95"]
@@ -115,8 +116,8 @@ def test_results_of_other_options_are_refused(learning: ModuleType, tmp_path: Pa
         learning.run_one(tmp_path, 0, 1.0, learning.Options(minutes=1.0))
 
 
-def test_distinct_pairs_are_no_more_than_pairs(learning: ModuleType) -> None:
-    distinct = learning.distinct_pairs("dev", 400)
-    assert set(distinct) == set(learning.DEPTHS.values())
-    for depth, name in learning.DEPTHS.items():
-        assert 0 < distinct[name] <= len(learning.evaluation_pairs("dev", depth, 400))
+def test_distinct_pairs_are_no_more_than_pairs(solved: ModuleType) -> None:
+    distinct = solved.distinct_pairs("dev", 400)
+    assert set(distinct) == set(solved.DEPTHS.values())
+    for depth, name in solved.DEPTHS.items():
+        assert 0 < distinct[name] <= len(solved.evaluation_pairs("dev", depth, 400))
