@@ -68,6 +68,7 @@ class Variant:
 
 
 POLICY_HALF = ("--policy-share", "0.5", "--uniform-share", "0", "--llm-share", "0.5")
+NO_POLICY = ("--policy-share", "0", "--written-share", "0", "--llm-share", "0")
 
 ABLATIONS = {
     "loss": [Variant("pairwise"), Variant("binary", train=("--loss", "binary"))],
@@ -80,11 +81,11 @@ ABLATIONS = {
         Variant("changed by rule", "policy", POLICY_HALF, ("--sources", "perturb")),
         Variant("changed by the LLM", "policy", POLICY_HALF, ("--sources", "llm")),
         Variant("both", "policy", POLICY_HALF),
-        Variant("true scores (not self-made)", label=True),
+        Variant("true scores (not self-made)", "policy", POLICY_HALF, label=True),
     ],
     "explorer": [
-        Variant("uniform", "uniform", ("--uniform-share", "1")),
-        Variant("random intents", "intents", ("--uniform-share", "0")),
+        Variant("uniform", "uniform", (*NO_POLICY, "--uniform-share", "1")),
+        Variant("random intents", "intents", (*NO_POLICY, "--uniform-share", "0")),
         Variant("the policy, half", "policy", POLICY_HALF),
     ],
     "constraints": [
