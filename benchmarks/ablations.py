@@ -67,8 +67,15 @@ class Variant:
         return "_".join([source, *(option.strip("-") for option in self.train)])
 
 
-POLICY_HALF = ("--policy-share", "0.5", "--uniform-share", "0", "--llm-share", "0.5")
-NO_POLICY = ("--policy-share", "0", "--written-share", "0", "--llm-share", "0")
+NO_WRITER = ("--written-share", "0", "--llm-share", "0")
+BY_LLM = ("--policy-share", "0", "--written-share", "0", "--llm-share", "0.5")
+
+
+def explorer(name: str, policy: str, uniform: str) -> Variant:
+    """Return the variant whose episodes are shared out so; what is left follows random intents."""
+    shares = ("--policy-share", policy, "--uniform-share", uniform)
+    return Variant(name, name.replace(", ", "-"), (*shares, *NO_WRITER))
+
 
 ABLATIONS = {
     "loss": [Variant("pairwise"), Variant("binary", train=("--loss", "binary"))],
@@ -78,15 +85,15 @@ ABLATIONS = {
         Variant("a twenty-fifth", train=("--fraction", "0.04")),
     ],
     "sources": [
-        Variant("changed by rule", "policy", POLICY_HALF, ("--sources", "perturb")),
-        Variant("changed by the LLM", "policy", POLICY_HALF, ("--sources", "llm")),
-        Variant("both", "policy", POLICY_HALF),
-        Variant("true scores (not self-made)", "policy", POLICY_HALF, label=True),
+        Variant("changed by rule", "changed", BY_LLM, ("--sources", "perturb")),
+        Variant("changed by the LLM", "changed", BY_LLM, ("--sources", "llm")),
+        Variant("both", "changed", BY_LLM),
+        Variant("true scores (not self-made)", "changed", BY_LLM, label=True),
     ],
     "explorer": [
-        Variant("uniform", "uniform", (*NO_POLICY, "--uniform-share", "1")),
-        Variant("random intents", "intents", (*NO_POLICY, "--uniform-share", "0")),
-        Variant("the policy, half", "policy", POLICY_HALF),
+        explorer("uniform", policy="0", uniform="1"),
+        explorer("intents", policy="0", uniform="0"),
+        explorer("policy, half", policy="0.5", uniform="0"),
     ],
     "constraints": [
         Variant("one", "one", ("--constraints", "1")),
