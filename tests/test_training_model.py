@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 from tiny_backbone import save_tiny_backbone
 from tiny_data import TinyData
@@ -53,6 +55,30 @@ def config(weights: str, **changes: object) -> TrainConfig:
 def log(folder: Path) -> tuple[Lines, Lines]:
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [x for x in lines if "loss" in x], [x for x in lines if "held_out_accuracy" in x]
+
+
+@given(st.floats(0, 0.999), st.floats(0, 0.5))
+def test_evaluations_take_a_tenth_of_the_budget_at_most(done: float, cost: float) -> None:
+    due = loop.next_evaluation(done, cost)
+    assert done < due <= 1
+    assert due == 1 or due - done >= 10 * cost - 1e-12
+    assert loop.next_evaluation(1.0, cost) > 1e9, "none after the end"
+
+
+def test_cheap_evaluations_are_made_at_each_tenth() -> None:
+    due = [loop.next_evaluation(k / 10, 0.0) for k in range(10)]
+    assert due == [k / 10 for k in range(1, 11)]
+
+
+def test_a_short_training_warms_up_for_a_fifth_of_it(
+    data: Path, backbone: str, tmp_path: Path
+) -> None:
+    train([data], tmp_path, config(backbone, steps=20, warmup=100), threads=1)
+    steps, _ = log(tmp_path)
+    rates = [line["learning_rate"] / 5e-3 for line in steps]
+    wanted = [max((k + 1) / 100, k / 20 / 0.2) * (1 - k / 20) for k in range(4)]
+    assert rates[:4] == pytest.approx(wanted)
+    assert rates[4:] == pytest.approx([1 - k / 20 for k in range(4, 20)])
 
 
 def test_training_learns_saves_and_scores_the_same_after_loading(

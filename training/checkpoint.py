@@ -39,7 +39,7 @@ class Progress:
         parts: Parts encoded, repeats counted.
         epoch: Epoch of the next pack.
         offset: Pairs of that epoch before it.
-        evaluations: Evaluations made.
+        due: Share of the budget at which the next evaluation is made; infinite after the last.
         best: Greatest held-out accuracy so far, below 0 before the first evaluation.
         stale: Evaluations since.
     """
@@ -51,7 +51,7 @@ class Progress:
     parts: int = 0
     epoch: int = 0
     offset: int = 0
-    evaluations: int = 0
+    due: float = 0.1
     best: float = -1.0
     stale: int = 0
 

@@ -37,7 +37,7 @@ class TrainConfig:
         learning_rate: At its peak.
         head_learning_rate: The same for weights that start from nothing, such as the heads; None
             for the same rate.
-        warmup: Steps to the peak.
+        warmup: Steps to the peak; a fifth of the budget where that is less.
         clip: Largest gradient norm.
         patience: Evaluations without a better held-out accuracy after which training ends; the
             best weights are kept. None trains to the end and keeps the last ones.

@@ -42,7 +42,10 @@ CHECKPOINTS = "checkpoints"
 CHECKPOINT_SECONDS = 30.0
 
 EVALUATIONS = 10
-"""Evaluations in a whole budget."""
+"""Evaluations in a whole budget at most, and what lies between two in units of what one costs."""
+
+LONGEST_WARMUP = 0.2
+"""Share of the budget after which the learning rate is at its peak, however few steps fit."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ class Trainer:
         try:
             while True:
                 done = self._agreed(self._done())
-                if int(done * EVALUATIONS) > progress.evaluations:
+                if done >= progress.due:
                     self._evaluate(done, log)
                 ended = done >= 1 or self._stale()
                 if log:
@@ -186,7 +189,7 @@ class Trainer:
             accuracy = self.judge() if self.accelerator.is_main_process else 0.0
             accuracy = self._agreed(accuracy)
         self._held_out = accuracy
-        progress.evaluations = min(int(done * EVALUATIONS), EVALUATIONS)
+        progress.due = next_evaluation(done, self._agreed(self._done()) - done)
         progress.stale += 1
         if accuracy > progress.best:
             progress.best, progress.stale = accuracy, 0
@@ -209,7 +212,8 @@ class Trainer:
         config, progress = self.config, self.progress
         fellows, own = self.accelerator.num_processes, self.accelerator.process_index
         with self._timed():
-            share = min(1.0, (progress.step + 1) / max(1, config.warmup)) * (1 - done)
+            warm = max((progress.step + 1) / max(1, config.warmup), done / LONGEST_WARMUP)
+            share = min(1.0, warm) * (1 - done)
             for group in self.optimizer.param_groups:
                 group["lr"] = group["peak"] * share
             self.optimizer.zero_grad()
@@ -288,6 +292,22 @@ class Trainer:
         yield
         self.progress.seconds += time.monotonic() - began
         self.progress.cpu_seconds += time.process_time() - cpu
+
+
+def next_evaluation(done: float, cost: float) -> float:
+    """Return the share of the budget at which the next evaluation is due.
+
+    Evaluations are made at each tenth of the budget, or less often where they would take more than
+    a tenth of it, and at its end.
+
+    Args:
+        done: Share of the budget that was used when the last one began.
+        cost: Share of the budget that it took.
+    """
+    if done >= 1:
+        return math.inf
+    tenth = (math.floor(done * EVALUATIONS) + 1) / EVALUATIONS
+    return min(1.0, max(tenth, done + cost * EVALUATIONS))
 
 
 @dataclass
