@@ -68,7 +68,7 @@ class Variant:
 
 
 NO_WRITER = ("--written-share", "0", "--llm-share", "0")
-BY_LLM = ("--policy-share", "0", "--written-share", "0", "--llm-share", "0.5")
+BY_LLM = ("--policy-share", "0", "--written-share", "0", "--llm-share", "1")
 
 
 def explorer(name: str, policy: str, uniform: str) -> Variant:

@@ -68,6 +68,16 @@ async def test_a_wrong_model_name_and_a_missing_reward(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_an_endpoint_that_nothing_is_asked_of_need_not_answer(tmp_path: Path) -> None:
+    command = ["generate", "game24", "--out", "data", "--pairs", "5", *POLICY]
+    shares = ["--written-share", "0", "--llm-share", "0", "--policy-share"]
+    shown = armap(*command, *shares, "0", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    failed = armap(*command, *shares, "0.5", cwd=tmp_path)
+    assert "cannot be reached" in error_of(failed)
+
+
+@pytest.mark.slow
 async def test_plan_shows_the_answer_step_by_step(tmp_path: Path) -> None:
     async with scripted_policy() as server:
         shown = armap(

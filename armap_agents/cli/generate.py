@@ -138,6 +138,8 @@ def generate(
         policy_api_key_env,
         policy_style,
     )
+    if not (config.policy_share or config.written_share or config.llm_share):
+        policy = writer = None  # an endpoint that nothing is asked of need not answer
     report = asyncio.run(
         generate_with_progress(environment, parse_pairs(e), out, config, policy, writer)
     )
