@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 RUNS ?= runs
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: run test slow lint types check setup results-plumbing results-learning results-search results-selection bench
+.PHONY: run test slow lint types check setup bench
+.PHONY: results-plumbing results-learning results-search results-selection results-ablations
 
 setup: $(VENV)/.ready
 
@@ -87,6 +88,18 @@ results-selection: setup
 	$(BIN)/python benchmarks/selection.py judge $(PICK)/webshop/candidates $(call MODELS,webshop) --out $(PICK)/webshop/judged.json
 	$(BIN)/python benchmarks/selection.py candidates scienceworld --split seen-short --n 8 -E actions=valid --out $(PICK)/scienceworld/candidates
 	$(BIN)/python benchmarks/selection.py judge $(PICK)/scienceworld/candidates $(call MODELS,scienceworld) --out $(PICK)/scienceworld/judged.json
+
+# What matters? In Game of 24, where exhaustive search judges; constraints and images in the shop.
+ABLATE = $(BIN)/python benchmarks/ablations.py
+IN_24 := --environment game24 --seeds $(COMMA_SEEDS)
+
+results-ablations: setup
+	$(ABLATE) loss $(IN_24) --pairs 36000 --cpu-minutes $(MINUTES) --out $(STUDY)/ablations
+	$(ABLATE) data $(IN_24) --pairs 36000 --cpu-minutes $(MINUTES) --out $(STUDY)/ablations
+	$(BIN)/armap serve policy -- $(ABLATE) explorer $(IN_24) --pairs 1000 --cpu-minutes 3 --out $(STUDY)/ablations/explorer
+	$(BIN)/armap serve policy -- $(ABLATE) sources $(IN_24) --pairs 8000 --cpu-minutes 4 --out $(STUDY)/ablations/sources
+	$(ABLATE) constraints --seeds $(COMMA_SEEDS) --pairs 2500 --cpu-minutes 10 --tasks 0-99 --n 8 --out $(STUDY)/ablations
+	$(ABLATE) images --seeds $(COMMA_SEEDS) --pairs 1000 --cpu-minutes 10 --tasks 0-99 --n 8 --out $(STUDY)/ablations
 
 bench: setup
 	$(BIN)/python benchmarks/concurrency.py
