@@ -246,7 +246,9 @@ def test_precision_is_what_the_processor_multiplies(
     monkeypatch.setattr(module, "has_nvidia_gpu", lambda: False)
     options = vllm_flags(max_model_len=2048, max_num_seqs=32, gpu=False)
     assert options[options.index("--dtype") + 1] == dtype
-    assert module.vllm_variables(tmp_path / "bin" / "vllm")["VLLM_CPU_KVCACHE_SPACE"] == room
+    variables = module.vllm_variables(tmp_path / "bin" / "vllm")
+    assert variables["VLLM_CPU_KVCACHE_SPACE"] == room
+    assert int(variables["VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS"]) >= 3600
 
 
 @pytest.mark.slow

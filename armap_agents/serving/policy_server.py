@@ -136,6 +136,8 @@ def vllm_variables(program: Path) -> dict[str, str]:
         return variables
     # By default vLLM leaves a core idle; using all of them about doubled the rate on two.
     cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0)))
+    # A step of many long prompts can take minutes here; by default vLLM gives itself up after five.
+    variables["VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS"] = "3600"
     gigabytes = "1" if cpu_multiplies_bfloat16() else "2"  # room for as many tokens in float32
     variables |= {"VLLM_CPU_KVCACHE_SPACE": gigabytes, "VLLM_CPU_OMP_THREADS_BIND": cores}
     openmp = program.parent.parent / "lib" / "libiomp5.so"
