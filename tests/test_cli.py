@@ -69,11 +69,11 @@ async def test_a_wrong_model_name_and_a_missing_reward(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_endpoint_that_nothing_is_asked_of_need_not_answer(tmp_path: Path) -> None:
-    command = ["generate", "game24", "--out", "data", "--pairs", "5", *POLICY]
-    shares = ["--written-share", "0", "--llm-share", "0", "--policy-share"]
-    shown = armap(*command, *shares, "0", cwd=tmp_path)
+    command = ["generate", "game24", "--pairs", "5", *POLICY]
+    command += ["--written-share", "0", "--llm-share", "0", "--policy-share"]
+    shown = armap(*command, "0", "--out", "data", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
-    failed = armap(*command, *shares, "0.5", cwd=tmp_path)
+    failed = armap(*command, "0.5", "--out", "more", cwd=tmp_path)
     assert "cannot be reached" in error_of(failed)
 
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from toy_shop import CONFIG, ToyDomain, ToyShop, asked, share, whole, written
 
+from armap_agents.cli.generate import generate_with_progress
 from armap_agents.errors import PolicyError
 from armap_agents.policy import Policy, PolicyConfig
 from armap_agents.testing import ScriptedRequest, scripted_policy
@@ -116,3 +117,17 @@ async def test_where_everything_fails_there_is_one_error_and_what_is_there_stays
     assert written(tmp_path) == before
     counts, _ = await with_llm(tmp_path, writes, replace(alone, pairs=120))
     assert counts["pairs"] >= 120
+
+
+async def test_complete_data_ask_no_endpoint(tmp_path: Path) -> None:
+    config = GenerateConfig(pairs=5, policy_share=0.5, llm_share=0.0, written_share=0.0)
+    async with scripted_policy() as server:
+        endpoint = PolicyConfig(server.url, "scripted")
+        made = await generate_with_progress("game24", {}, tmp_path, config, endpoint)
+    assert await generate_with_progress("game24", {}, tmp_path, config, endpoint) == made
+    more = replace(config, pairs=10_000)
+    with pytest.raises(PolicyError, match="cannot be reached"):
+        await generate_with_progress("game24", {}, tmp_path, more, endpoint)
+    (tmp_path / "report.json").write_text("[]")
+    with pytest.raises(PolicyError, match="cannot be reached"):
+        await generate_with_progress("game24", {}, tmp_path, config, endpoint)

@@ -41,6 +41,15 @@ T = TypeVar("T")
 CONFIG, JOURNAL, REPORT, CARD = "config.json", "journal.jsonl", "report.json", "README.md"
 
 
+def is_complete(path: Path, pairs: int) -> bool:
+    """Say whether a data folder's report counts so many pairs; without a report it does not."""
+    try:
+        counted: int = json.loads((path / REPORT).read_text("utf-8"))["counts"]["pairs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return counted >= pairs
+
+
 @dataclass
 class Unit:
     """Everything made from one task.

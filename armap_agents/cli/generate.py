@@ -29,6 +29,7 @@ from armap_agents.errors import ConfigurationError
 from armap_agents.policy import Policy, PolicyConfig
 from armap_agents.resources import resources
 from armap_agents.training.domain import domain
+from armap_agents.training.folder import is_complete
 from armap_agents.training.generate import GenerateConfig, generate_data
 
 DEFAULTS = GenerateConfig()
@@ -225,8 +226,9 @@ async def generate_with_progress(
                 for endpoint in (policy, writer)
                 if endpoint is not None
             }
-            for endpoint in asked.values():
-                await endpoint.check()
+            if not await asyncio.to_thread(is_complete, out, config.pairs):
+                for endpoint in asked.values():
+                    await endpoint.check()
             acting = asked[policy] if policy else None
             writing = asked[writer] if writer else None
             return await generated(policy=acting, writer=writing)
