@@ -65,6 +65,10 @@ def uniform(opened: Trajectory, rng: Random) -> Choose:
     return choose
 
 
+SHOPPERS = {"own": careless_shopper, "verbatim": verbatim_shopper}
+"""The agents of WebShop."""
+
+
 def agent_of(environment: str, name: str) -> Agent:
     """Return the agent of that name.
 
@@ -78,7 +82,3 @@ def agent_of(environment: str, name: str) -> Agent:
     if name == "own":
         return domain(environment).intent
     raise typer.BadParameter(f"{environment} has no agent {name!r}", param_hint="--agent")
-
-
-SHOPPERS = {"own": careless_shopper, "verbatim": verbatim_shopper}
-"""The agents of WebShop."""

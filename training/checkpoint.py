@@ -26,6 +26,9 @@ TENSORS, STATE = "tensors.safetensors", "state.json"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 """What AdamW remembers of a weight."""
 
+EVALUATIONS = 10
+"""Evaluations in a whole budget at most, and what lies between two in units of what one costs."""
+
 
 @dataclass
 class Progress:
@@ -51,7 +54,7 @@ class Progress:
     parts: int = 0
     epoch: int = 0
     offset: int = 0
-    due: float = 0.1
+    due: float = 1 / EVALUATIONS
     best: float = -1.0
     stale: int = 0
 

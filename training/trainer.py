@@ -26,6 +26,7 @@ from armap_agents.reward.model import RewardNetwork
 from armap_agents.training import held_out
 from armap_agents.training.batches import Batch, Batches, Pack
 from armap_agents.training.checkpoint import (
+    EVALUATIONS,
     load_checkpoint,
     restore,
     save_checkpoint,
@@ -40,9 +41,6 @@ from armap_agents.training.run_log import RunLog
 CHECKPOINTS = "checkpoints"
 
 CHECKPOINT_SECONDS = 30.0
-
-EVALUATIONS = 10
-"""Evaluations in a whole budget at most, and what lies between two in units of what one costs."""
 
 LONGEST_WARMUP = 0.2
 """Share of the budget after which the learning rate is at its peak, however few steps fit."""
