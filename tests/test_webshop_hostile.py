@@ -15,7 +15,7 @@ from test_webshop_browser import marked, served, size_of, tab_at, tab_on
 from test_webshop_site import Document, client, official_texts
 
 from armap_agents.errors import EnvironmentFailure
-from armap_agents.tools.webshop.browser import TALLEST
+from armap_agents.tools.webshop.browser import TALLEST, Tab
 from armap_agents.tools.webshop.chromium import find_chromium
 from armap_agents.tools.webshop.pages import nodes, plain_text
 from armap_agents.tools.webshop.shop import Shop, open_shop
@@ -149,6 +149,11 @@ async def test_documents_hold_hostile_texts_as_they_are(shop: Shop) -> None:
             assert not tags & {"script", "iframe", "svg", "base", "style"}
 
 
+def reached(tab: Tab, elsewhere: Elsewhere) -> list[str]:
+    """Return what pages asked of elsewhere and the fence refused; browsers may ask their maker."""
+    return [request for request in tab.fence.refused if elsewhere.host in request]
+
+
 @asynccontextmanager
 async def trusting_page() -> AsyncIterator[tuple[Any, list[str]]]:
     """A browser that runs scripts and goes anywhere, and what happened in it."""
@@ -194,7 +199,7 @@ async def test_the_tab_sees_what_the_engine_sees(shop: Shop, elsewhere: Elsewher
             seen = await tab.open(state.address)
             assert parse_address(seen.address) == state
             assert list(seen.nodes) == nodes(shop.page(state))
-        assert tab.fence.count == 0
+        assert not reached(tab, elsewhere)
     assert elsewhere.asked == []
 
 
@@ -209,12 +214,14 @@ async def test_hostile_values_are_clicked_like_others(shop: Shop, elsewhere: Els
                 seen = await tab.act(f"click[{values[0]}]")
                 assert parse_address(seen.address) == state, list(ATTACKS)[k]
             assert plain_text(seen.nodes) == plain_text(nodes(shop.page(state)))
-        assert tab.fence.count == 0
+        assert not reached(tab, elsewhere)
     assert elsewhere.asked == []
 
 
 @marked
-async def test_a_query_is_text_as_well(shop: Shop, attacks: dict[str, str]) -> None:
+async def test_a_query_is_text_as_well(
+    shop: Shop, attacks: dict[str, str], elsewhere: Elsewhere
+) -> None:
     async with tab_on(shop, pictures=False) as tab:
         for name, attack in attacks.items():
             query = " ".join(attack.split())
@@ -222,7 +229,8 @@ async def test_a_query_is_text_as_well(shop: Shop, attacks: dict[str, str]) -> N
             seen = await tab.act(f"search[{query}]")
             expected = shop.follow(State("0"), f"search[{query}]")
             assert parse_address(seen.address) == expected, name
-        assert tab.fence.count == 0
+        assert not reached(tab, elsewhere)
+    assert elsewhere.asked == []
 
 
 def hostile_document(host: str) -> str:

@@ -41,6 +41,8 @@ _NOWHERE = "http://127.0.0.1:9"
 """Chromium itself refuses this port, so what is sent here costs nothing and arrives nowhere."""
 
 _DISABLED = (
+    # Else each context asks the browser's maker whether its search has an AI mode.
+    "AimEnabled",
     # Playwright disables these; the flag counts once, so they have to be named again.
     "AvoidUnnecessaryBeforeUnloadCheckSync",
     "DestroyProfileOnBrowserClose",

@@ -9,10 +9,14 @@
     const walker = document.createTreeWalker(document, NodeFilter.SHOW_TEXT);
     for (let node = walker.nextNode(); node !== null; node = walker.nextNode()) {
       const parent = node.parentElement;
-      if (parent === null || parent.matches(NOT_TEXT) || node.data === "\n") continue;
-      if (/[^ \n\t\f\r]/.test(node.data) || parent.closest("pre, textarea")) {
-        found.push([parent, node.data]);
-      } else if (!node.data.includes("\n")) {
+      if (parent === null || parent.matches(NOT_TEXT)) continue;
+      // Chromium splits a text of over 65,536 characters into nodes side by side.
+      if (node.previousSibling?.nodeType === Node.TEXT_NODE) continue;
+      const text = node.wholeText;
+      if (text === "\n") continue;
+      if (/[^ \n\t\f\r]/.test(text) || parent.closest("pre, textarea")) {
+        found.push([parent, text]);
+      } else if (!text.includes("\n")) {
         found.push([parent, " "]);
       }
     }
