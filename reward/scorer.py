@@ -65,8 +65,11 @@ class TrainedReward(LoadedReward):
     def __init__(self, folder: Path) -> None:
         self._network, settings = load_network(folder)
         super().__init__(settings)
-        if self._network.heads.weight.device.type == "cpu":
+        on_gpu = self._network.heads.weight.device.type == "cuda"
+        if not on_gpu:
             self._network.batch_positions = CPU_POSITIONS
+        # As training did there, and its calibration.
+        self._bfloat16 = on_gpu and torch.cuda.is_bf16_supported()
         # Now, not when asked: the folder may be trained again while this model serves.
         self._fingerprint = _digest(folder)
         self._memory = _Memory(REMEMBERED_BYTES)
@@ -174,7 +177,8 @@ class TrainedReward(LoadedReward):
         missing = [part for key, part in wanted.items() if vectors[key] is None]
         found = {key: vector for key, vector in vectors.items() if vector is not None}
         if missing:
-            fresh = self._network.encode(missing).cpu().numpy()
+            with torch.autocast("cuda", torch.bfloat16, enabled=self._bfloat16):
+                fresh = self._network.encode(missing).cpu().numpy()
             for part, vector in zip(missing, fresh, strict=True):
                 found[part.key] = vector.copy()  # a view would keep the whole batch alive
                 self._memory.put(part.key, found[part.key])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,8 +13,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_vila import save_random_vila
 from tiny_data import TinyData
-from tiny_vila import save_tiny_vila
 from torch import Tensor
 from vila_episodes import OPTIONS, bought, encoded, fresh, parts, picture, trained
 
@@ -28,10 +31,12 @@ from armap_agents.training.config import TrainConfig
 from armap_agents.training.records import load_dataset
 from armap_agents.training.train import train
 
+BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "vila.py"
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_vila(tmp_path_factory.mktemp("vila") / "checkpoint")
+    return save_random_vila(tmp_path_factory.mktemp("vila") / "checkpoint")
 
 
 @pytest.fixture(scope="module")
@@ -254,3 +259,13 @@ def test_it_learns_what_pictures_alone_show(checkpoint: Path, tmp_path: Path) ->
     together = reward.score(trajectories)
     alone = [reward.score([trajectory])[0] for trajectory in trajectories]
     assert together == pytest.approx(alone, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs_in_small() -> None:
+    command = [sys.executable, BENCHMARK, "--tiny", "--pairs", "1", "--steps", "2", "--rounds", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rates = re.findall(r"^(training step|scoring): .* (\d+)% of the", done.stdout, re.MULTILINE)
+    assert [name for name, _ in rates] == ["training step", "scoring"]
+    assert all(0 <= int(share) < 100 for _, share in rates)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image as Pictures
-from tiny_vila import IMAGE_SIZE, save_tiny_vila
+from random_vila import IMAGE_SIZE, save_random_vila
 from vila_episodes import bought, encoded, fresh, picture
 
 from armap_agents.errors import ArmapError
@@ -26,7 +26,7 @@ from armap_agents.trajectory import Image
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_vila(tmp_path_factory.mktemp("vila") / "checkpoint")
+    return save_random_vila(tmp_path_factory.mktemp("vila") / "checkpoint")
 
 
 @pytest.fixture(scope="module")

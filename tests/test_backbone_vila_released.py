@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from damage import Trap, edited
+from random_vila import WIDTH, save_random_vila
 from safetensors.torch import load_file, save_file
-from tiny_vila import WIDTH, save_tiny_vila
 from torch import Tensor
 from typer.testing import CliRunner
 from vila_episodes import OPTIONS, bought, encoded, fresh, picture, trained
@@ -28,7 +28,7 @@ from armap_agents.trajectory import Observation, Task, Trajectory
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_vila(tmp_path_factory.mktemp("vila") / "checkpoint")
+    return save_random_vila(tmp_path_factory.mktemp("vila") / "checkpoint")
 
 
 def released_files(

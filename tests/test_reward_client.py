@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from plan_command import Plan, plan, refused
 from plan_command import served as policy_served
+from random_vila import save_random_vila
 from reward_servers import (
     CALIBRATED,
     Shade,
@@ -32,7 +33,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from tiny_reward import save_random_reward
-from tiny_vila import save_tiny_vila
 from vila_episodes import OPTIONS
 
 from armap_agents import resources
@@ -146,7 +146,7 @@ async def test_a_scorer_is_sent_what_it_reads_and_no_more() -> None:
 
 @pytest.mark.slow
 def test_a_model_that_sees_gives_the_same_scores(tmp_path: Path) -> None:
-    network = new_network("vila", str(save_tiny_vila(tmp_path / "vila")), OPTIONS, seed=0)
+    network = new_network("vila", str(save_random_vila(tmp_path / "vila")), OPTIONS, seed=0)
     seeing = replace(CALIBRATED, rendering=Rendering(images=True))
     settings = Settings(asdict(network.backbone.spec), {"maze": seeing})
     save_network(network, settings, tmp_path / "model")

@@ -1,14 +1,70 @@
-"""A random VILA of a few thousand weights in the layout of the real VILA1.5-3B."""
+"""A VILA of random weights in the layout of the real VILA1.5-3B, of any size."""
 
 from __future__ import annotations
 
 import io
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
 
 IMAGE_SIZE, PATCH = 42, 14  # 3 × 3 patches, an odd grid like the real one's 27 × 27
 WIDTH, VISION_WIDTH = 32, 16
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Sizes of a VILA.
+
+    Attributes:
+        language: Of the Llama, as its configuration names them; without a vocabulary, it has the
+            tokenizer's.
+        vision: Of the SigLIP.
+    """
+
+    language: dict[str, float]
+    vision: dict[str, int]
+
+
+TINY = Shapes(
+    {
+        "hidden_size": WIDTH,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "initializer_range": 0.2,
+    },
+    {
+        "hidden_size": VISION_WIDTH,
+        "intermediate_size": 24,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "image_size": IMAGE_SIZE,
+        "patch_size": PATCH,
+    },
+)
+
+FULL = Shapes(
+    {
+        "hidden_size": 2560,
+        "intermediate_size": 6912,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 20,
+        "vocab_size": 32_000,
+    },
+    {
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "num_hidden_layers": 27,
+        "num_attention_heads": 16,
+        "image_size": 384,
+        "patch_size": 14,
+    },
+)
+"""Those of VILA1.5-3B: Sheared-LLaMA-2.7B and SigLIP so400m at 384 × 384."""
 
 CORPUS = (
     "A user asks for a task; an assistant works on it step by step and is shown what it sees.",
@@ -19,22 +75,26 @@ CORPUS = (
 )
 
 
-def save_tiny_vila(
+def save_random_vila(
     folder: Path,
+    shapes: Shapes = TINY,
     *,
     tokenizer: Literal["json", "sentencepiece"] = "sentencepiece",
     shards: int = 1,
     prefix: bool = True,
     positions: int = 1024,
+    dtype: torch.dtype | None = None,
 ) -> Path:
     """Write a checkpoint and return its folder.
 
     Args:
         folder: Is made.
+        shapes: How large it is.
         tokenizer: As a sentencepiece model alone, like the real one, or as ``tokenizer.json``.
         shards: Files that the language model is spread over.
         prefix: Name the vision tower's tensors as old versions of transformers did.
         positions: How far the language model can count.
+        dtype: Of the stored weights; None for float32.
     """
     import torch
     from safetensors.torch import save_file
@@ -48,25 +108,12 @@ def save_tiny_vila(
     vocabulary = _save_tokenizer(llm, tokenizer)
     torch.manual_seed(0)
     llama = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=WIDTH,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=positions,
-        initializer_range=0.2,
+        **{"vocab_size": vocabulary, "max_position_embeddings": positions, **shapes.language}
     )
-    siglip = SiglipVisionConfig(
-        hidden_size=VISION_WIDTH,
-        intermediate_size=24,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        image_size=IMAGE_SIZE,
-        patch_size=PATCH,
-    )
+    siglip = SiglipVisionConfig(**shapes.vision)
     language = LlamaForCausalLM(llama)
     _write_json(llm / "config.json", llama.to_dict() | {"architectures": ["LlamaForCausalLM"]})
-    tensors = {name: tensor.clone() for name, tensor in language.state_dict().items()}
+    tensors = _copied(language, dtype)
     if shards == 1:
         save_file(tensors, llm / "model.safetensors")
     else:
@@ -78,7 +125,7 @@ def save_tiny_vila(
     start = "vision_model." if prefix else ""
     tower = SiglipVisionModel(siglip)
     save_file(
-        {start + name: tensor.clone() for name, tensor in tower.state_dict().items()},
+        {start + name: tensor for name, tensor in _copied(tower, dtype).items()},
         vision / "model.safetensors",
     )
     _write_json(vision / "config.json", siglip.to_dict())
@@ -91,10 +138,11 @@ def save_tiny_vila(
             "image_processor_type": "SiglipImageProcessor",
             "resample": 3,
             "rescale_factor": 1 / 255,
-            "size": {"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+            "size": {"height": siglip.image_size, "width": siglip.image_size},
         },
     )
-    save_file(Projector(VISION_WIDTH, WIDTH).state_dict(), between / "model.safetensors")
+    projector = Projector(siglip.hidden_size, llama.hidden_size)
+    save_file(_copied(projector, dtype), between / "model.safetensors")
     _write_json(
         between / "config.json",
         {"model_type": "v2l_projector", "mm_projector_type": "mlp_downsample"},
@@ -111,6 +159,10 @@ def save_tiny_vila(
         },
     )
     return folder
+
+
+def _copied(module: torch.nn.Module, dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
+    return {name: t.to(dtype or t.dtype, copy=True) for name, t in module.state_dict().items()}
 
 
 def _save_tokenizer(folder: Path, kind: str) -> int:
