@@ -47,6 +47,7 @@ POLICY = ["--policy-url", "http://127.0.0.1:9/v1", "--policy-model", "m"]
         (["train", "no-data", "--out", "x"], "no-data"),
         (["generate", "game24", "--out", "x", "--policy-url", "http://x/v1"], "--policy-model"),
         (["generate", "game24", "--out", "x", "--policy-share", "0.5"], "0.5 needs a policy"),
+        (["generate", "game24", "--out", "x", "--uniform-share", "0.95", *POLICY], "lower one"),
         (["evaluate", "game24", "--tasks", "1", "--out", "x", *POLICY], "no tasks '1'"),
     ],
 )

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from tiny_backbone import save_tiny_backbone
 from tiny_data import TinyData
 
+from armap_agents.errors import ConfigurationError
 from armap_agents.training.config import TrainConfig
 from armap_agents.training.train import train
 
@@ -100,6 +101,16 @@ def test_recomputed_activations_train_the_same(data: Path, backbone: str, tmp_pa
         asked = config(backbone, steps=5, checkpointing=checkpointing)
         train([data], tmp_path / str(checkpointing), asked, threads=1)
     assert_same(tmp_path / "False", tmp_path / "True", 1e-6)
+
+
+def test_a_checkpoint_of_another_version_is_one_line(
+    data: Path, backbone: str, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "checkpoints" / "step-00000003"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "state.json").write_text('{"step": 3, "former": 1}')
+    with pytest.raises(ConfigurationError, match=r"another version .*: delete .*checkpoints"):
+        train([data], tmp_path, config(backbone), threads=1)
 
 
 @pytest.mark.slow

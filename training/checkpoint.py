@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from armap_agents.errors import ConfigurationError
 from armap_agents.training.identity import write_whole
 from armap_agents.training.records import PAIRS, VALUES
 
@@ -124,11 +125,27 @@ def load_checkpoint(
 
     Returns:
         How far it is, and the weights of the best evaluation, if any.
+
+    Raises:
+        ConfigurationError: The checkpoint is damaged, or another version's.
     """
     found = _whole(folder)
     if not found:
         return Progress(), {}
-    tensors = load_file(found[-1] / TENSORS)
+    try:
+        return _loaded(found[-1], network, optimizer)
+    except Exception as error:  # whatever a damaged file leads to
+        raise ConfigurationError(
+            f"{found[-1]} is damaged or of another version ({type(error).__name__}): delete "
+            f"{folder} to train from the start"
+        ) from error
+
+
+def _loaded(
+    checkpoint: Path, network: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[Progress, dict[str, Tensor]]:
+    progress = Progress(**json.loads((checkpoint / STATE).read_text("utf-8")))
+    tensors = load_file(checkpoint / TENSORS)
     with torch.no_grad():
         for name, parameter in trained(network).items():
             parameter.copy_(tensors[f"weight {name}"])
@@ -138,7 +155,7 @@ def load_checkpoint(
                     optimizer.state[parameter][key] = moment.to(parameter.device)
     prefix = "best "
     best = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
-    return Progress(**json.loads((found[-1] / STATE).read_text("utf-8"))), best
+    return progress, best
 
 
 def _whole(folder: Path) -> list[Path]:

@@ -132,6 +132,11 @@ def generate(
         raise ConfigurationError(
             f"--policy-share {policy_share:g} needs a policy: give --policy-url and --policy-model"
         )
+    if policy and config.policy_share + config.uniform_share > 1:
+        raise ConfigurationError(
+            f"--policy-share {config.policy_share:g} and --uniform-share {uniform_share:g} are "
+            "more than all episodes: lower one"
+        )
     writer = _endpoint(
         "writer",
         writer_url or (policy_url if writer_model else None),
