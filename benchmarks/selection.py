@@ -7,6 +7,7 @@ trivial selectors', and how that depends on N:
 
     python benchmarks/selection.py candidates webshop --out runs/selection/webshop
     python benchmarks/selection.py judge runs/selection/webshop 'trained=runs/webshop/reward-{seed}'
+    armap serve policy -- python benchmarks/selection.py judge runs/selection/webshop --prompt
 
 The agents: a careless shopper, who searches for what the instruction calls the product, opens one
 of the first ten hits, takes options as told or not, and buys; the same with the whole instruction
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +30,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from agents import Agent, agent_of
+from judge_prompt import JudgePrompt
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
@@ -152,6 +155,9 @@ def judge(
         ),
     ] = [],  # noqa: B006
     seeds: Annotated[str, typer.Option(help="Separated by commas.")] = "0",
+    prompt: Annotated[
+        bool, typer.Option(help="Ask a language model as well (ARMAP_POLICY_URL and _MODEL).")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="JSON of all figures.")] = None,
 ) -> None:
     """Have every selector pick among stored candidates, and say what it gets."""
@@ -162,7 +168,7 @@ def judge(
         for name, source in (model.split("=", 1) for model in models)
     }
     every = {name: source for family in families.values() for name, source in family.items()}
-    asyncio.run(_score(folder, every))
+    asyncio.run(_score(folder, every, prompt))
     draws, values = stored(folder)
     sizes = by_size(*pooled(draws, values, families))
     whole = sizes[max(sizes)]
@@ -177,10 +183,14 @@ def judge(
         out.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
 
-async def _score(folder: Path, models: Mapping[str, str]) -> None:
+async def _score(folder: Path, models: Mapping[str, str], prompt: bool) -> None:
     spec = await asyncio.to_thread(read_spec, folder)
     summary: Summary = json.loads((folder / "summary.json").read_text("utf-8"))
     await rescore_trivial(spec, folder, summary)
+    if prompt:
+        console.print("the judge prompt scores …", style="dim")
+        judging = JudgePrompt(os.environ["ARMAP_POLICY_URL"], os.environ["ARMAP_POLICY_MODEL"])
+        await rescore(folder, "judge", judging)
     for name, source in models.items():
         model = await asyncio.to_thread(load_reward, source)
         console.print(f"{name} scores …", style="dim")
