@@ -37,10 +37,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from armap_agents import make_environment
-from armap_agents.cli.evaluate import parse_seeds, parse_tasks, rescore_trivial
+from armap_agents.cli.evaluate import parse_seeds, parse_tasks, untrained_selectors
 from armap_agents.cli.options import parse_pairs
 from armap_agents.environment import Environment
-from armap_agents.evaluation import RunSpec, Summary, rescore
+from armap_agents.evaluation import RunSpec, rescore
 from armap_agents.evaluation.quality import CandidateQuality, candidate_quality
 from armap_agents.evaluation.results import read_results
 from armap_agents.evaluation.runner import evaluate, read_scores
@@ -183,18 +183,16 @@ def judge(
         out.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
 
-async def _score(folder: Path, models: Mapping[str, str], prompt: bool) -> None:
+async def _score(folder: Path, sources: Mapping[str, str], prompt: bool) -> None:
     spec = await asyncio.to_thread(read_spec, folder)
-    summary: Summary = json.loads((folder / "summary.json").read_text("utf-8"))
-    await rescore_trivial(spec, folder, summary)
+    selectors = await untrained_selectors(spec)
     if prompt:
-        console.print("the judge prompt scores …", style="dim")
-        judging = JudgePrompt(os.environ["ARMAP_POLICY_URL"], os.environ["ARMAP_POLICY_MODEL"])
-        await rescore(folder, "judge", judging)
-    for name, source in models.items():
-        model = await asyncio.to_thread(load_reward, source)
-        console.print(f"{name} scores …", style="dim")
-        await rescore(folder, name, model)
+        url, model = os.environ["ARMAP_POLICY_URL"], os.environ["ARMAP_POLICY_MODEL"]
+        selectors["judge"] = JudgePrompt(url, model)
+    loaded = {name: await asyncio.to_thread(load_reward, s) for name, s in sources.items()}
+    console.print(f"{', '.join([*selectors, *loaded])} score …", style="dim")
+    await rescore(folder, selectors | loaded)
+    for model in loaded.values():
         await model.aclose()
 
 

@@ -315,21 +315,21 @@ async def test_stored_candidates_are_scored_again_without_rollouts(tmp_path: Pat
         scored.append(trajectory)
         return -closeness(trajectory)
 
-    summary: Any = await rescore(tmp_path, "contrary", FunctionReward(contrary, "v1"))
+    summary: Any = await rescore(tmp_path, {"contrary": FunctionReward(contrary, "v1")})
     assert len(scored) == 50 * 32
     assert all(item.status is Status.ENDED and len(item) == 3 for item in scored)
     found = summary["planners"]["best_of_n"]["selectors"]["reward:contrary"]
     assert found["concordance"] == 0.0
     assert found["gap_closed"] < 0
     scored.clear()
-    await rescore(tmp_path, "contrary", FunctionReward(contrary, "v1"))
+    models = {"contrary": FunctionReward(contrary, "v1"), "judge": FunctionReward(closeness, "v1")}
+    again: Any = await rescore(tmp_path, models)
     assert scored == []
-    again: Any = await rescore(tmp_path, "judge", FunctionReward(closeness, "v1"))
     assert again["planners"]["best_of_n"]["selectors"]["judge"]["gap_closed"] == pytest.approx(1)
     with pytest.raises(ConfigurationError, match="is taken"):
-        await rescore(tmp_path, "shortest", FunctionReward(closeness, "v1"))
+        await rescore(tmp_path, {"shortest": FunctionReward(closeness, "v1")})
     with pytest.raises(ConfigurationError, match="holds no evaluation"):
-        await rescore(tmp_path / "elsewhere", "x", FunctionReward(closeness, "v1"))
+        await rescore(tmp_path / "elsewhere", {"x": FunctionReward(closeness, "v1")})
 
 
 def test_killed_at_random_moments_nothing_is_lost_or_repeated(tmp_path: Path) -> None:

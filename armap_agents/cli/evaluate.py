@@ -44,7 +44,7 @@ from armap_agents.evaluation.spec import RunSpec, planner_of
 from armap_agents.evaluation.summary import BEST_OF_N, Summary
 from armap_agents.evaluation.table import print_summary
 from armap_agents.resources import resources
-from armap_agents.reward_model import FunctionReward, ScoreFunction
+from armap_agents.reward_model import FunctionReward, RewardModel, ScoreFunction
 from armap_agents.serving import is_pulled
 
 UNTRAINED = "all-minilm-l6-v2"
@@ -150,27 +150,20 @@ async def evaluate_spec(
             )
         if BEST_OF_N not in map(planner_of, spec.planners):
             return summary
-        return await rescore_trivial(spec, out, summary)
+        return await rescore(out, await untrained_selectors(spec))
 
 
-async def rescore_trivial(spec: RunSpec, out: Path, summary: Summary) -> Summary:
-    """Have the trivial selectors that look at observations value stored candidates.
-
-    Args:
-        spec: Of the evaluation in `out`.
-        out: Its folder.
-        summary: What is returned where there is no such selector.
-    """
+async def untrained_selectors(spec: RunSpec) -> dict[str, RewardModel]:
+    """Return the trivial selectors that look at observations, by name: what `rescore` takes."""
     environment = make_environment(spec.environment, **spec.environment_options)
     rules: dict[str, ScoreFunction] = getattr(environment, "selectors", {})
-    for name, rule in rules.items():
-        summary = await rescore(out, name, FunctionReward(rule, name))
+    found: dict[str, RewardModel] = {name: FunctionReward(r, name) for name, r in rules.items()}
     if is_pulled(UNTRAINED) and find_spec("torch"):
         from armap_agents.reward.untrained import UntrainedEncoder
 
         encoder = await asyncio.to_thread(UntrainedEncoder, UNTRAINED)
-        summary = await rescore(out, "cosine", Cosine(encoder.encode, encoder.fingerprint))
-    return summary
+        found["cosine"] = Cosine(encoder.encode, encoder.fingerprint)
+    return found
 
 
 def show(summary: Summary, out: Path) -> None:

@@ -170,7 +170,8 @@ def _not_run(name: str) -> SelectorQuality:
         "concordance": None,
         "concordance_pairs": 0,
         "auroc": None,
-        "reason": f"not run: needs a model, armap_agents.evaluation.rescore(folder, {name!r}, …)",
+        "reason": "not run: needs a model, "
+        f"armap_agents.evaluation.rescore(folder, {{{name!r}: …}})",
     }
 
 

@@ -222,28 +222,29 @@ class _Evaluation:
             self.progress(len(self.results), total, failed)
 
 
-async def rescore(out: Path, name: str, model: RewardModel, *, concurrency: int = 8) -> Summary:
-    """Score the stored candidates with another reward model and add it as a selector.
+async def rescore(out: Path, models: Mapping[str, RewardModel], *, concurrency: int = 8) -> Summary:
+    """Score the stored candidates with other reward models and add these as selectors.
 
-    No rollout is run: each candidate's actions are replayed for what the environment shows, and
-    scored. ``cosine`` and ``judge`` are the names of the untrained selectors that a reward model
-    has to beat; any other name is listed as ``reward:NAME`` and is not among these.
+    No rollout is run: each candidate's actions are replayed, once for all models, for what the
+    environment shows. ``cosine`` and ``judge`` are the names of the untrained selectors that a
+    reward model has to beat; any other name is listed as ``reward:NAME`` and is not among these.
 
     Args:
         out: Folder of a finished evaluation.
-        name: What to call the selector.
-        model: Scores the candidates; what it scored under this name before is kept.
+        models: Score the candidates, under the name that each is to have; what one scored under
+            this name before is kept.
         concurrency: Runs side by side.
 
     Raises:
-        ConfigurationError: The folder holds no evaluation, is in use, or `name` is taken.
+        ConfigurationError: The folder holds no evaluation, is in use, or a name is taken.
     """
     spec = await asyncio.to_thread(read_spec, out)
-    if name in {REWARD, RANDOM, SURFACE, *trivial_rules(spec.environment)}:
-        raise ConfigurationError(f"the selector name {name!r} is taken: choose another")
+    for name in models:
+        if name in {REWARD, RANDOM, SURFACE, *trivial_rules(spec.environment)}:
+            raise ConfigurationError(f"the selector name {name!r} is taken: choose another")
     environment = spec_environment(spec)
     trivial = {*UNTRAINED, *getattr(environment, "selectors", {})}
-    selector = name if name in trivial else f"{RESCORED}:{name}"
+    selectors = {n if n in trivial else f"{RESCORED}:{n}": model for n, model in models.items()}
     listed = await asyncio.to_thread(find_tasks, environment, spec.split, spec.tasks)
     tasks = {task.id: task for task in listed}
     size = min(concurrency, getattr(environment, "pool_size", concurrency))
@@ -252,17 +253,23 @@ async def rescore(out: Path, name: str, model: RewardModel, *, concurrency: int 
         await asyncio.to_thread(drop_torn_line, out / SCORES)
         results = await asyncio.to_thread(read_results, out)
         known = {
-            tuple(line["key"])
+            (line["selector"], line["fingerprint"], tuple(line["key"]))
             for line in read_lines(out / SCORES)
-            if (line["selector"], line["fingerprint"]) == (selector, model.fingerprint)
         }
         todo = [
-            r for r in results.values() if planner_of(r.planner) == BEST_OF_N and r.error is None
+            (result, missing)
+            for result in results.values()
+            if planner_of(result.planner) == BEST_OF_N and result.error is None
+            if (
+                missing := [
+                    s for s, m in selectors.items() if (s, m.fingerprint, result.key) not in known
+                ]
+            )
         ]
-        writing, queue = asyncio.Lock(), iter([r for r in todo if r.key not in known])
+        writing, queue = asyncio.Lock(), iter(todo)
 
         async def worker() -> None:
-            for result in queue:
+            for result, missing in queue:
                 kept = [k for k, c in enumerate(result.candidates) if not c.failed]
                 trajectories = [
                     await replayed(
@@ -270,12 +277,16 @@ async def rescore(out: Path, name: str, model: RewardModel, *, concurrency: int 
                     )
                     for k in kept
                 ]
-                scores: list[float | None] = [None] * len(result.candidates)
-                for k, score in zip(kept, await model.ascore(trajectories), strict=True):
-                    scores[k] = float(score)
-                line = {"selector": selector, "fingerprint": model.fingerprint, "key": result.key}
-                async with writing:
-                    await asyncio.to_thread(append, out / SCORES, line | {"scores": scores})
+                for selector in missing:
+                    model = selectors[selector]
+                    scores: list[float | None] = [None] * len(result.candidates)
+                    for k, score in zip(kept, await model.ascore(trajectories), strict=True):
+                        scores[k] = float(score)
+                    found = {"selector": selector, "fingerprint": model.fingerprint}
+                    async with writing:
+                        await asyncio.to_thread(
+                            append, out / SCORES, found | {"key": result.key, "scores": scores}
+                        )
 
         try:
             async with asyncio.TaskGroup() as group:
