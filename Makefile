@@ -87,7 +87,7 @@ results-selection: setup
 	$(BIN)/python benchmarks/selection.py candidates webshop --tasks 0-199 --n 16 -E render=false --out $(PICK)/webshop/candidates
 	$(BIN)/python benchmarks/selection.py judge $(PICK)/webshop/candidates $(call MODELS,webshop) --out $(PICK)/webshop/judged.json
 	$(BIN)/python benchmarks/selection.py candidates scienceworld --split seen-short --n 8 -E actions=valid --out $(PICK)/scienceworld/candidates
-	$(BIN)/python benchmarks/selection.py judge $(PICK)/scienceworld/candidates $(call MODELS,scienceworld) --out $(PICK)/scienceworld/judged.json
+	$(BIN)/armap serve policy -- $(BIN)/python benchmarks/selection.py judge $(PICK)/scienceworld/candidates $(call MODELS,scienceworld) --prompt --out $(PICK)/scienceworld/judged.json
 
 # What matters? In Game of 24, where exhaustive search judges; constraints and images in the shop.
 ABLATE = $(BIN)/python benchmarks/ablations.py
@@ -97,9 +97,9 @@ results-ablations: setup
 	$(ABLATE) loss $(IN_24) --pairs 36000 --cpu-minutes $(MINUTES) --out $(STUDY)/ablations
 	$(ABLATE) data $(IN_24) --pairs 36000 --cpu-minutes $(MINUTES) --out $(STUDY)/ablations
 	$(BIN)/armap serve policy -- $(ABLATE) explorer $(IN_24) --pairs 1000 --cpu-minutes 3 --out $(STUDY)/ablations/explorer
-	$(BIN)/armap serve policy -- $(ABLATE) sources $(IN_24) --pairs 8000 --cpu-minutes 4 --out $(STUDY)/ablations/sources
-	$(ABLATE) constraints --seeds $(COMMA_SEEDS) --pairs 2500 --cpu-minutes 10 --tasks 0-99 --n 8 --out $(STUDY)/ablations
-	$(ABLATE) images --seeds $(COMMA_SEEDS) --pairs 1000 --cpu-minutes 10 --tasks 0-99 --n 8 --out $(STUDY)/ablations
+	$(BIN)/armap serve policy -- $(ABLATE) sources $(IN_24) --pairs 8000 --cpu-minutes 5 --out $(STUDY)/ablations/sources
+	$(ABLATE) constraints --seeds $(COMMA_SEEDS) --pairs 2500 --cpu-minutes 20 --tasks 0-99 --n 8 --out $(STUDY)/ablations
+	$(ABLATE) images --seeds $(COMMA_SEEDS) --pairs 1500 --cpu-minutes 20 --tasks 0-99 --n 8 --out $(STUDY)/ablations
 
 bench: setup
 	$(BIN)/python benchmarks/concurrency.py
