@@ -4,7 +4,7 @@ The weights are random, in the shapes and the layout of VILA1.5-3B; the episodes
 at each step. Rates are set against the card's own: what it reaches in this run when it multiplies
 large matrices, in the precision of training.
 
-    python benchmarks/vila.py             # full size: a GPU with 24 GB, 16 GB of memory, 7 of disk
+    python benchmarks/vila.py             # full size: 24 GB on the GPU, 24 of memory, 7 of disk
     python benchmarks/vila.py --tiny      # a few thousand weights: shows only that it runs
 """
 
@@ -140,15 +140,12 @@ def measured(folder: Path, episodes: Sequence[Rendered], rounds: int) -> None:
     step = training_step(network, items, accelerator)
     work = operations(step)  # what checkpointing computes again is counted
     show("training step", seconds(step, rounds, device), work, rate, len(items) // 2, "pairs")
-    if device.type == "cuda":
-        console.print(
-            f"peak memory of training: {torch.cuda.max_memory_allocated() / 2**30:.1f} GB"
-        )
 
     model = folder.with_name("model")
     settings = {"webshop": EnvironmentSettings(domain("webshop").rendering)}
     save_network(network, Settings(asdict(network.backbone.spec), settings), model)
     del network, step
+    show_memory(device)  # now that training's weights are gone, scoring begins from nothing
     scorer, _ = load_network(model, device)
     scorer.batch_positions = 2 * max(lengths)
 
