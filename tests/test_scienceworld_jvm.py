@@ -143,6 +143,23 @@ async def test_a_replay_lists_what_is_valid_at_its_end_and_goes_on_from_there() 
             await world.replay(BOIL, ["focus on agent", "look around"])
 
 
+async def test_listing_what_is_valid_leaves_no_trace() -> None:
+    # Names of paints are drawn for the listing, and outside animals draw where they go.
+    rng = random.Random(2)
+    async with opened(actions="valid", goal_free=True) as listing, opened(goal_free=True) as plain:
+        for k, task in enumerate(every_task(2)):
+            observation = await listing.reset(task)
+            assert observation.text == (await plain.reset(task)).text
+            actions = [f"teleport to {('art studio', 'outside')[k % 2]}"]
+            for _ in range(20):
+                observation = (await listing.step(actions[-1])).observation
+                assert observation.text == (await plain.step(actions[-1])).observation.text
+                assert observation.actions is not None
+                mixing = [a for a in observation.actions if "paint" in a] if k % 2 == 0 else []
+                actions.append(rng.choice(mixing or ["look around"]))
+            assert await listing.replay(task, actions[:-1]) == observation
+
+
 # As the package's wrapper
 
 

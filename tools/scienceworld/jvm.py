@@ -93,8 +93,16 @@ class Simulator:
     """
 
     def __init__(self, gateway: Any) -> None:
+        java = gateway.jvm.java
         self._server = gateway.jvm.scienceworld.runtime.pythonapi.PythonInterface()
-        self._join = gateway.jvm.java.lang.String.join
+        self._join = java.lang.String.join
+        # Scala's one source of chance: a public wrapper of a Java source that is swapped here.
+        wrapper = java.lang.Class.forName("scala.util.Random$")
+        self._chance = wrapper.getField("MODULE$").get(None)
+        self._source = wrapper.getSuperclass().getDeclaredField("self")
+        self._source.setAccessible(True)
+        self._worlds = self._source.get(self._chance)
+        self._listings = java.util.Random()
 
     def load(self, name: str, variation: int, simplification: str) -> str:
         """Set up a variation of a task without its gold path; return what the task asks."""
@@ -113,9 +121,20 @@ class Simulator:
         return int(self._server.getNumMoves())
 
     def valid(self) -> list[str]:
-        """List the valid commands in alphabetical order."""
-        # As one text: the elements of a Java list would cost a round trip each.
-        return str(self._join("\n", self._server.getValidActionObjectCombinations())).split("\n")
+        """List the valid commands in alphabetical order; the world stays as if none had asked.
+
+        The simulator draws which of its names an object is listed by, from the source that animals
+        and plants draw from as well. Here listings draw from one of their own, which begins anew
+        each time: what a state lists, and what comes after, depends on the actions alone.
+        """
+        self._listings.setSeed(0)
+        self._source.set(self._chance, self._listings)
+        try:
+            # As one text: the elements of a Java list would cost a round trip each.
+            listed = self._join("\n", self._server.getValidActionObjectCombinations())
+        finally:
+            self._source.set(self._chance, self._worlds)
+        return str(listed).split("\n")
 
 
 class Jvm:
