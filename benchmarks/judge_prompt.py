@@ -13,14 +13,8 @@ from collections.abc import Mapping, Sequence
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from armap_agents.reward.render import cut
+from armap_agents.policy.prompts import transcript
 from armap_agents.trajectory import Trajectory
-
-OBSERVATION = 300
-"""Characters of each observation that are shown."""
-
-CHARACTERS = 5000
-"""Of what an agent did; where it is more, the newest steps are shown."""
 
 AT_ONCE = 16
 
@@ -36,7 +30,7 @@ class JudgePrompt:
     """
 
     def __init__(self, url: str, model: str) -> None:
-        self.fingerprint = f"judge prompt 1, {model}"
+        self.fingerprint = f"judge prompt 2, {model}"
         self._asked = asyncio.Semaphore(AT_ONCE)
         self._chat = ChatOpenAI(
             base_url=url,
@@ -62,16 +56,8 @@ class JudgePrompt:
 
 def question(trajectory: Trajectory) -> str:
     """Return what the judge is asked."""
-    turns = [cut(trajectory.observation.text, OBSERVATION, len)]
-    for step in trajectory.steps:
-        seen = cut(step.observation.text, OBSERVATION, len)
-        turns.append(f"Action: {cut(step.action, OBSERVATION, len)}\nObservation: {seen}")
-    shown: list[str] = []
-    while turns and sum(map(len, shown)) + len(turns[-1]) <= CHARACTERS:
-        shown.insert(0, turns.pop())
-    missing = [f"({len(turns)} earlier steps)"] if turns else []
-    episode = "\n".join([*missing, *shown])
-    return f"Task: {trajectory.instruction}\n\nWhat the agent did:\n{episode}\n\n{QUESTION}"
+    seen = transcript(trajectory)
+    return f"Task: {trajectory.instruction}\n\nWhat the agent did:\n{seen}\n\n{QUESTION}"
 
 
 def log_odds(logprobs: Mapping[str, float]) -> float:

@@ -43,7 +43,7 @@ _ENDINGS = {
 }
 
 TRANSCRIPT_CHARACTERS = 4000
-"""The most characters of an attempt that a reflection reads; the earliest steps are left out."""
+"""The most characters of an attempt that one text shows; the earliest steps are left out."""
 
 OBSERVATION_CHARACTERS = 400
 """The most characters of one observation or action in it."""
@@ -102,24 +102,16 @@ def reflection(
     parts = [f"Task: {trajectory.instruction}"]
     if memory:
         parts.append(_notes(memory))
-    parts += [f"Your last attempt:\n{_transcript(trajectory)}", _REFLECT, "Plan:"]
+    parts += [f"Your last attempt:\n{transcript(trajectory)}", _REFLECT, "Plan:"]
     asked = {"role": "user", "content": "\n\n".join(parts)}
     return [{"role": "system", "content": guide.text}, asked] if guide else [asked]
 
 
-def note(text: str) -> str:
-    """Return what a policy wrote as a note: one line of at most `NOTE_CHARACTERS` characters.
+def transcript(trajectory: Trajectory) -> str:
+    """Return an attempt as one text of about `TRANSCRIPT_CHARACTERS` at most.
 
-    A note goes into later prompts; on one line it cannot pass for a part of their structure.
+    The first observation and the newest steps are shown, in order, and how the attempt ended.
     """
-    return one_line(text, NOTE_CHARACTERS)
-
-
-def _notes(memory: Sequence[str]) -> str:
-    return "\n".join([_MEMORY, *(f"- {line}" for line in memory)])
-
-
-def _transcript(trajectory: Trajectory) -> str:
     turns = [f"Observation: {cut(trajectory.observation.text, OBSERVATION_CHARACTERS)}"]
     for step in trajectory.steps:
         said = turn(step.thought, cut(step.action, OBSERVATION_CHARACTERS))
@@ -133,6 +125,18 @@ def _transcript(trajectory: Trajectory) -> str:
         left -= len(kept[0]) + 1
     missing = [f"({len(steps)} earlier steps)"] if steps else []
     return "\n".join([opening, *missing, *kept, _ENDINGS.get(trajectory.status, "")]).rstrip()
+
+
+def note(text: str) -> str:
+    """Return what a policy wrote as a note: one line of at most `NOTE_CHARACTERS` characters.
+
+    A note goes into later prompts; on one line it cannot pass for a part of their structure.
+    """
+    return one_line(text, NOTE_CHARACTERS)
+
+
+def _notes(memory: Sequence[str]) -> str:
+    return "\n".join([_MEMORY, *(f"- {line}" for line in memory)])
 
 
 def _worked(example: Trajectory, thoughts: bool) -> str:
