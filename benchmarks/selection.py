@@ -47,7 +47,7 @@ from armap_agents.evaluation.runner import evaluate, read_scores
 from armap_agents.evaluation.selectors import RESCORED, Draw, learned
 from armap_agents.evaluation.spec import read_spec, task_groups
 from armap_agents.evaluation.summary import BEST_OF_N, draws_of
-from armap_agents.evaluation.table import percent, selector_name
+from armap_agents.evaluation.table import failures, percent, selector_name
 from armap_agents.evaluation.truth import Environments
 from armap_agents.reward import load_reward
 from armap_agents.training.explore import finish, opening
@@ -133,7 +133,7 @@ async def _candidates(spec: RunSpec, out: Path, agent: str) -> None:
     with Progress(console=Console(stderr=True)) as bars:
         bar = bars.add_task("playing", total=None)
         try:
-            await evaluate(
+            summary = await evaluate(
                 spec,
                 out,
                 episodes,
@@ -142,6 +142,8 @@ async def _candidates(spec: RunSpec, out: Path, agent: str) -> None:
             )
         finally:
             await environments.aclose()
+    for line in failures(summary):
+        console.print(line)
 
 
 @app.command()

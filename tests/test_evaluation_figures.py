@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from armap_agents.evaluation.selectors import (
 )
 from armap_agents.evaluation.spec import RunSpec
 from armap_agents.evaluation.summary import summarise
-from armap_agents.evaluation.table import plain_words, print_summary
+from armap_agents.evaluation.table import failures, plain_words, print_summary
 from armap_agents.trajectory import Observation, Status, Step, Task, Trajectory
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -466,6 +467,20 @@ def test_table_words_and_picture(tmp_path: Path, scores: tuple[float, float]) ->
         assert "is undefined" in words
     draw(found, tmp_path / "summary.png")
     assert (tmp_path / "summary.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_candidates_that_failed_are_told() -> None:
+    lost = Candidate(("1",), Status.ENDED, None, 0.0, "it ends elsewhere than recorded")
+    runs = [
+        replace(result(str(k), "best_of_n", 0, 1.0, 1.0), candidates=(candidate(1.0, 1.0), lost))
+        for k in range(3)
+    ]
+    assert list(failures(summary_of(*runs))) == [
+        "3 candidates failed and count as 0: results.jsonl says why."
+    ]
+    (words, _) = failures(summary_of(*runs[:1], Result("9", "best_of_n", 0, error="it died")))
+    assert words.startswith("1 run failed")
+    assert not list(failures(summary_of(result("1", "best_of_n", 0, 1.0, 1.0))))
 
 
 def test_every_pair_of_planners_is_compared() -> None:

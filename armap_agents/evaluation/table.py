@@ -198,10 +198,7 @@ def _selectors(quality: CandidateQuality) -> Table:
 def plain_words(summary: Summary) -> Iterator[str]:
     """Say what the figures mean, one sentence or two a line."""
     planners = summary["planners"]
-    failed = sum(planner["errors"] for planner in planners.values())
-    if failed:
-        runs = "1 run failed and counts" if failed == 1 else f"{failed} runs failed and count"
-        yield f"{runs} as 0: the same command tries what failed again."
+    yield from failures(summary)
     for comparison in summary["comparisons"] if len(planners) <= FEW else ():
         first, second = comparison["planners"]
         interval = comparison["ci95"]
@@ -250,6 +247,26 @@ def percent(value: float | None, interval: Interval | None = None) -> str:
     if interval is None:
         return text
     return f"{text} ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
+
+
+def failures(summary: Summary) -> Iterator[str]:
+    """Say how much failed and counts as 0, if anything did."""
+    planners = summary["planners"].values()
+    failed = sum(planner["errors"] for planner in planners)
+    if failed:
+        yield f"{_failed(failed, 'run')} as 0: the same command tries what failed again."
+    # A run that failed is one failed candidate as well.
+    lost = sum(
+        planner["failed_candidates"] - planner["errors"]  # type: ignore[typeddict-item]
+        for planner in planners
+        if "failed_candidates" in planner
+    )
+    if lost:
+        yield f"{_failed(lost, 'candidate')} as 0: results.jsonl says why."
+
+
+def _failed(failed: int, noun: str) -> str:
+    return f"1 {noun} failed and counts" if failed == 1 else f"{failed} {noun}s failed and count"
 
 
 def _points(interval: Interval) -> str:
