@@ -15,7 +15,8 @@ from typing import Literal, get_args
 
 from armap_agents.environment import Guide, StepResult, ended_early
 from armap_agents.errors import ConfigurationError, EnvironmentFailure
-from armap_agents.tools.scienceworld.jvm import Jvm, Outcome, Simulator
+from armap_agents.tools.scienceworld.jvm import Jvm
+from armap_agents.tools.scienceworld.simulator import Outcome, Simulator
 from armap_agents.tools.scienceworld.tasks import TaskType, find, list_tasks
 from armap_agents.trajectory import Observation, Task
 
