@@ -144,7 +144,7 @@ async def test_a_replay_lists_what_is_valid_at_its_end_and_goes_on_from_there() 
 
 
 async def test_listing_what_is_valid_leaves_no_trace() -> None:
-    # Names of paints are drawn for the listing, and outside animals draw where they go.
+    # The names of paints are drawn for the listing, from the source that animals draw from.
     rng = random.Random(2)
     async with opened(actions="valid", goal_free=True) as listing, opened(goal_free=True) as plain:
         for k, task in enumerate(every_task(2)):
