@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from armap_agents import (
 )
 from armap_agents.graphs import mcts
 from armap_agents.resources import Resources
+from armap_agents.testing import Fault, ScriptedRequest, ScriptedServer
 from armap_agents.trace import read_events
 
 ACTIONS = tuple(f"go {letter}" for letter in "abcde")
@@ -128,3 +130,38 @@ async def search(
 def events(opened: Resources, run: str, kind: str | None = None) -> list[dict[str, Any]]:
     found = read_events(opened.runs / run / "trace.jsonl")
     return [event for event in found if kind in (None, event["kind"])]
+
+
+def actions(candidate: dict[str, Any]) -> list[str]:
+    """Return what was done in a candidate of a planner's output."""
+    return [step["action"] for step in candidate["trajectory"]["steps"]]
+
+
+def by_node(out: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return a search's candidates by the nodes that they were rolled out from."""
+    return {c["node"]: c for c in out["candidates"]}
+
+
+def identity(request: ScriptedRequest) -> tuple[Any, ...]:
+    """Return what a request asks for, which is the same again in a run that repeats it."""
+    return (request.prompt, request.seed, tuple(request.choices or ()), request.body.get("n"))
+
+
+class OneInFive:
+    """Faults for one in five requests, chosen by what is asked and not by when."""
+
+    KINDS = (Fault("status"), Fault("hang"), Fault("malformed"))
+
+    def __init__(self, spared: str = "You are in room entrance.") -> None:
+        self.server: ScriptedServer | None = None
+        self.spared = spared
+        self.failed = Counter[str]()
+
+    def __call__(self, number: int) -> Fault | None:
+        assert self.server is not None
+        request = self.server.requests[number]
+        if request.prompt.endswith(self.spared) or draw(0, "fault", *identity(request)) >= 0.2:
+            return None
+        fault = self.KINDS[int(draw(0, "kind", *identity(request)) * len(self.KINDS))]
+        self.failed[fault.kind] += 1
+        return fault

@@ -71,14 +71,19 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def served(scripted: AbstractAsyncContextManager[ScriptedServer]) -> Iterator[list[str]]:
-    """Run a scripted server, which has a thread of its own; give the options that name it."""
+def served(scripted: AbstractAsyncContextManager[ScriptedServer]) -> Iterator[ScriptedServer]:
+    """Run a scripted server, which has a thread of its own, beside a command in this one."""
     with asyncio.Runner() as runner:
         server = runner.run(scripted.__aenter__())
         try:
-            yield ["--policy-url", server.url, "--policy-model", "scripted"]
+            yield server
         finally:
             runner.run(scripted.__aexit__(None, None, None))
+
+
+def asking(server: ScriptedServer) -> list[str]:
+    """Return the options that name a scripted server."""
+    return ["--policy-url", server.url, "--policy-model", "scripted"]
 
 
 def record(runs: Path, run: str, planner: str = "mcts", **options: Any) -> Path:

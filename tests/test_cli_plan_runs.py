@@ -15,6 +15,7 @@ from plan_command import (
     POLICY,
     Plan,
     Planned,
+    asking,
     plan,
     planned,
     record,
@@ -52,9 +53,9 @@ def test_a_resume_goes_on_with_the_newest_context(
 
 
 def test_a_resume_records_what_it_went_on_with(plan: Plan) -> None:
-    with served(scripted_policy()) as policy:
+    with served(scripted_policy()) as server:
         chosen = ["--planner", "mcts[value_weight=0]", "--reward", "luck", "--run", "R"]
-        assert plan("maze", "0", *chosen, "--rollouts", "4", *policy)[0] == 0
+        assert plan("maze", "0", *chosen, "--rollouts", "4", *asking(server))[0] == 0
         assert plan("--resume", "R", "--rollouts", "9")[0] == 0
         status, shown, _ = plan("--resume", "R")
     assert status == 0
@@ -73,8 +74,8 @@ def test_a_run_that_waits_for_a_person_goes_on_without(plan: Plan, tmp_path: Pat
             )
         assert "__interrupt__" in out
 
-    with served(scripted_policy()) as policy:
-        asyncio.run(ask(policy[1]))
+    with served(scripted_policy()) as server:
+        asyncio.run(ask(server.url))
         status, shown, errors = plan("--resume", "R")
     assert status == 0, errors
     assert "look into it with `armap trace R`" in shown
@@ -156,7 +157,7 @@ def test_counts_are_those_of_the_budget(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_no_empty_line_stands_before_an_error_under_way(plan: Plan) -> None:
-    with served(scripted_policy(faults=lambda _: Fault("status"))) as policy:
+    with served(scripted_policy(faults=lambda _: Fault("status"))) as server:
         chosen = ["--planner", "sampling[policy_retries=0;n=2]"]
-        line = refused(plan("maze", "0", *chosen, *policy))
+        line = refused(plan("maze", "0", *chosen, *asking(server)))
     assert "every rollout failed" in line

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from maze import TASK as MAZE
 from maze import register_maze
-from plan_command import Plan, plan
+from plan_command import Plan, asking, plan, served
 
 from armap_agents import resources
 from armap_agents.environment import Guide
@@ -366,12 +366,10 @@ def thoughts_of(run: Path) -> dict[str, list[str | None]]:
 def test_a_run_keeps_its_thoughts_goes_on_and_is_replayed(
     tmp_path: Path, plan: Plan, planner: str
 ) -> None:
-    from test_mcts_faults import served
-
     planner = planner.format("policy_thoughts=true")
     with served(scripted_policy(thinker)) as server:
-        policy = ["--policy-url", server.url, "--policy-model", "scripted"]
-        chosen = ["--planner", planner, "--reward", "luck-and-value", "--run", "first", *policy]
+        chosen = ["--planner", planner, "--reward", "luck-and-value", "--run", "first"]
+        chosen += asking(server)
         status, _, said = plan("maze", "0", *chosen)
         assert status == 0, said
         kept = thoughts_of(tmp_path / "first")

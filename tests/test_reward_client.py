@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plan_command import Plan, plan, refused
+from plan_command import Plan, asking, plan, refused
 from plan_command import served as policy_served
 from random_vila import save_random_vila
 from reward_servers import (
@@ -450,11 +450,11 @@ def test_a_search_whose_server_dies_ends_in_one_line_and_is_gone_on_with(
     monkeypatch.setenv("ARMAP_REWARD_API_KEY_ENV", "REWARD_KEY")
     key = ("--api-key-env", "REWARD_KEY")
     port = ("--port", str(free_port()))
-    with policy_served(scripted_policy()) as policy:
+    with policy_served(scripted_policy()) as policy_server:
         with serve_command(model, *port, *key) as (url, process):
-            assert plan(*SEARCH, *policy, "--reward", url, "--run", "whole")[0] == 0
+            assert plan(*SEARCH, *asking(policy_server), "--reward", url, "--run", "whole")[0] == 0
             with killed_in_mid_search(process, tmp_path, lambda: None):
-                line = refused(plan(*SEARCH, *policy, "--reward", url, "--run", "R"))
+                line = refused(plan(*SEARCH, *asking(policy_server), "--reward", url, "--run", "R"))
         assert f"the reward server at {url} cannot be reached" in line
         before = scored(tmp_path, "R")
         assert before
@@ -483,10 +483,10 @@ def test_a_search_waits_for_a_server_that_comes_back(
             servers.enter_context(serve_command(model, *port))
 
         with (
-            policy_served(scripted_policy()) as policy,
+            policy_served(scripted_policy()) as policy_server,
             killed_in_mid_search(process, tmp_path, start_again),
         ):
-            status, _, shown = plan(*SEARCH, *policy, "--reward", url, "--run", "R")
+            status, _, shown = plan(*SEARCH, *asking(policy_server), "--reward", url, "--run", "R")
     assert status == 0, shown
     kinds = [event["kind"] for event in read_events(tmp_path / "R" / "trace.jsonl")]
     assert kinds.count("answer") == 1
