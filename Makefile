@@ -88,6 +88,8 @@ results-selection: setup
 	$(BIN)/python benchmarks/selection.py judge $(PICK)/webshop/candidates $(call MODELS,webshop) --out $(PICK)/webshop/judged.json
 	$(BIN)/python benchmarks/selection.py candidates scienceworld --split seen-short --n 8 -E actions=valid --out $(PICK)/scienceworld/candidates
 	$(BIN)/armap serve policy -- $(BIN)/python benchmarks/selection.py judge $(PICK)/scienceworld/candidates $(call MODELS,scienceworld) --prompt --out $(PICK)/scienceworld/judged.json
+	$(BIN)/python benchmarks/selection.py candidates scienceworld --split unseen --tasks "$$($(BIN)/python benchmarks/unseen_short.py)" --n 8 -E actions=valid --out $(PICK)/scienceworld/candidates-unseen
+	$(BIN)/python benchmarks/selection.py judge $(PICK)/scienceworld/candidates-unseen $(call MODELS,scienceworld) --out $(PICK)/scienceworld/judged-unseen.json
 
 # What matters? In Game of 24, where exhaustive search judges; constraints and images in the shop.
 ABLATE = $(BIN)/python benchmarks/ablations.py
