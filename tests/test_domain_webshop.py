@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from official_shop import DATA, cache, here
 
 from armap_agents.errors import ConfigurationError
 from armap_agents.reward.render import Rendering, render
@@ -25,10 +26,7 @@ from armap_agents.tools.webshop.shop import open_shop
 from armap_agents.training.domain import Continuations, Corruption, Instruction, domain
 from armap_agents.training.domains.webshop import WebShopDomain
 from armap_agents.training.domains.webshop_asks import Asked
-from armap_agents.training.domains.webshop_pages import (
-    Receipt,
-    read,
-)
+from armap_agents.training.domains.webshop_pages import Receipt, read
 from armap_agents.training.domains.webshop_phrases import Ordinary, features_in, runs
 from armap_agents.training.domains.webshop_visits import Purchase, Visit, purchase, visit
 from armap_agents.training.domains.webshop_wording import asked_for
@@ -36,17 +34,7 @@ from armap_agents.training.explore import extend, finish, opening
 from armap_agents.training.records import bare
 from armap_agents.trajectory import Observation, Task, Trajectory
 
-DATA = Path(__file__).parents[2] / "shared" / "data" / "webshop"
-TRACES = DATA / "golden" / "traces.jsonl"
-
-here = pytest.mark.skipif(not TRACES.is_file(), reason=f"{TRACES}: recorded episodes not here")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ARMAP_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+__all__ = ["cache"]  # a fixture
 
 
 @dataclass

@@ -5,12 +5,11 @@ from __future__ import annotations
 import ast
 import json
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from official_shop import TRACES, cache, here
 
 from armap_agents.tools.webshop.pages import Page, nodes, plain_text, targets
 from armap_agents.tools.webshop.shop import Shop, open_shop
@@ -25,17 +24,7 @@ from armap_agents.training.domains.webshop_pages import (
 )
 from armap_agents.trajectory import Observation
 
-DATA = Path(__file__).parents[2] / "shared" / "data" / "webshop"
-TRACES = DATA / "golden" / "traces.jsonl"
-
-here = pytest.mark.skipif(not TRACES.is_file(), reason=f"{TRACES}: recorded episodes not here")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ARMAP_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+__all__ = ["cache"]  # a fixture
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from maze import actions
 from pydantic import ValidationError
 
 from armap_agents import (
@@ -44,10 +45,6 @@ def _small_end() -> None:
 
 def context(url: str, **options: Any) -> dict[str, Any]:
     return {"policy_url": url, "policy_model": "scripted", "reward": "small-end", "n": 8} | options
-
-
-def actions(candidate: dict[str, Any]) -> list[str]:
-    return [step["action"] for step in candidate["trajectory"]["steps"]]
 
 
 async def test_best_of_n_picks_the_best_of_independent_rollouts(tmp_path: Path) -> None:

@@ -10,11 +10,7 @@ from starlette.testclient import TestClient
 from test_viewer import HOSTILE, PNG, Elements, data_of, hostile_run
 from typer import Typer
 from typer.testing import CliRunner
-from viewer_journals import (
-    RandomSearch,
-    attempts,
-    random_search,
-)
+from viewer_journals import RandomSearch, attempts, random_search
 
 from armap_agents.cli.trace import trace
 from armap_agents.errors import ConfigurationError

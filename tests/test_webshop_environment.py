@@ -5,12 +5,13 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from official_shop import DATA, cache
 
 from armap_agents import (
     FunctionReward,
@@ -33,18 +34,12 @@ from armap_agents.tools.webshop.state import State
 from armap_agents.tools.webshop.tool import webshop_tools
 from armap_agents.trajectory import Observation, Status, Step, Task, Trajectory
 
-DATA = Path(__file__).parents[2] / "shared" / "data" / "webshop"
+__all__ = ["cache"]  # a fixture
+
 GOLDEN = DATA / "golden"
 NOUNS = GOLDEN / "title_nouns_en_core_web_sm_3.8.0.json"
 
 golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"{GOLDEN}: recorded episodes not here")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ARMAP_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture
