@@ -85,11 +85,12 @@ results-selection: setup
 	    $(BIN)/armap reward report $(PICK)/scienceworld/reward-$$seed $(PICK)/scienceworld/data-$$seed --out $(PICK)/scienceworld/report-$$seed; \
 	done
 	$(BIN)/python benchmarks/selection.py candidates webshop --tasks 0-199 --n 16 -E render=false --out $(PICK)/webshop/candidates
-	$(BIN)/python benchmarks/selection.py judge $(PICK)/webshop/candidates $(call MODELS,webshop) --out $(PICK)/webshop/judged.json
+	$(BIN)/python benchmarks/selection.py judge $(PICK)/webshop/candidates $(call MODELS,webshop) --together --out $(PICK)/webshop/judged.json
 	$(BIN)/python benchmarks/selection.py candidates scienceworld --split seen-short --n 8 -E actions=valid --out $(PICK)/scienceworld/candidates
-	$(BIN)/armap serve policy -- $(BIN)/python benchmarks/selection.py judge $(PICK)/scienceworld/candidates $(call MODELS,scienceworld) --prompt --out $(PICK)/scienceworld/judged.json
+	$(BIN)/armap serve policy -- $(BIN)/python benchmarks/selection.py judge $(PICK)/scienceworld/candidates $(call MODELS,scienceworld) --prompt --together --out $(PICK)/scienceworld/judged.json
 	$(BIN)/python benchmarks/selection.py candidates scienceworld --split unseen --tasks "$$($(BIN)/python benchmarks/unseen_short.py)" --n 8 -E actions=valid --out $(PICK)/scienceworld/candidates-unseen
-	$(BIN)/python benchmarks/selection.py judge $(PICK)/scienceworld/candidates-unseen $(call MODELS,scienceworld) --out $(PICK)/scienceworld/judged-unseen.json
+	$(BIN)/python benchmarks/selection.py judge $(PICK)/scienceworld/candidates-unseen $(call MODELS,scienceworld) --together --out $(PICK)/scienceworld/judged-unseen.json
+	$(BIN)/python benchmarks/selection.py judge $(PICK)/scienceworld/candidates --also $(PICK)/scienceworld/candidates-unseen $(call MODELS,scienceworld) --together --out $(PICK)/scienceworld/judged-all.json
 
 # What matters? In Game of 24, where exhaustive search judges; constraints and images in the shop.
 ABLATE = $(BIN)/python benchmarks/ablations.py

@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 
 from armap_agents import FunctionReward, register_reward, resources
 from armap_agents.graphs import best_of_n
+from armap_agents.graphs.context import PlannerContext
 from armap_agents.testing import scripted_policy
 from armap_agents.tools.game24.environment import puzzle_task
 
@@ -38,17 +39,19 @@ def serve(latency: float, address: Connection) -> None:
 async def measure(n: int, rounds: int, url: str) -> tuple[list[float], list[float]]:
     """Return the seconds of one rollout and of n, round by round."""
     task = puzzle_task([4, 9, 10, 13]).to_dict()
-    one, many = [], []
+    one: list[float] = []
+    many: list[float] = []
+    fresh: list[tuple[int, list[float]]] = [(1, []), (n, [])]
     with tempfile.TemporaryDirectory() as runs:
         async with resources(runs):
-            for count, seconds in [(1, []), (n, []), *[(1, one), (n, many)] * rounds]:
-                context = {
-                    "policy_url": url,
-                    "policy_model": "scripted",
-                    "policy_concurrency": 256,
-                    "reward": "length",
-                    "n": count,
-                }
+            for count, seconds in [*fresh, *[(1, one), (n, many)] * rounds]:
+                context = PlannerContext(
+                    policy_url=url,
+                    policy_model="scripted",
+                    policy_concurrency=256,
+                    reward="length",
+                    n=count,
+                )
                 started = time.perf_counter()
                 await best_of_n.graph.ainvoke({"task": task}, context=context)
                 seconds.append(time.perf_counter() - started)

@@ -160,6 +160,12 @@ def judge(
     prompt: Annotated[
         bool, typer.Option(help="Ask a language model as well (ARMAP_POLICY_URL and _MODEL).")
     ] = False,
+    also: Annotated[
+        list[Path], typer.Option(help="Another such folder: its tasks are added to these.")
+    ] = [],  # noqa: B006
+    together: Annotated[
+        bool, typer.Option(help="Add the mean of each family's standardised scores.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="JSON of all figures.")] = None,
 ) -> None:
     """Have every selector pick among stored candidates, and say what it gets."""
@@ -170,8 +176,14 @@ def judge(
         for name, source in (model.split("=", 1) for model in models)
     }
     every = {name: source for family in families.values() for name, source in family.items()}
-    asyncio.run(_score(folder, every, prompt))
-    draws, values = stored(folder)
+    for own in (folder, *also):
+        asyncio.run(_score(own, every, prompt))
+    draws, values = stored([folder, *also])
+    if together:
+        for name, family in list(families.items()):
+            joined = f"{name}, all {len(family)} together"
+            values[f"{RESCORED}:{joined}"] = mean_of([values[f"{RESCORED}:{m}"] for m in family])
+            families[joined] = {joined: ""}
     sizes = by_size(*pooled(draws, values, families))
     whole = sizes[max(sizes)]
     console.print(_table(whole, sizes))
@@ -194,19 +206,40 @@ async def _score(folder: Path, sources: Mapping[str, str], prompt: bool) -> None
     loaded = {name: await asyncio.to_thread(load_reward, s) for name, s in sources.items()}
     console.print(f"{', '.join([*selectors, *loaded])} score …", style="dim")
     await rescore(folder, selectors | loaded)
-    for model in loaded.values():
-        await model.aclose()
+    for reward in loaded.values():
+        await reward.aclose()
 
 
 Values = dict[str, list[NDArray[np.float64]]]
 """Each selector's value of every candidate, ``(candidates,)`` per draw."""
 
 
-def stored(folder: Path) -> tuple[list[Draw], Values]:
-    """Return the candidates of a folder, and what every selector thinks of them."""
-    spec = read_spec(folder)
-    runs = list(read_results(folder).values())
-    return draws_of(spec.environment, runs, read_scores(folder), task_groups(spec))
+def stored(folders: Sequence[Path]) -> tuple[list[Draw], Values]:
+    """Return the candidates of all folders, and what each selector of them all thinks of them."""
+    every: list[Draw] = []
+    values: Values = {}
+    for folder in folders:
+        spec = read_spec(folder)
+        runs = list(read_results(folder).values())
+        draws, own = draws_of(spec.environment, runs, read_scores(folder), task_groups(spec))
+        common = own.keys() & values.keys() if every else own.keys()
+        values = {name: [*values.get(name, []), *own[name]] for name in own if name in common}
+        every += draws
+    return every, values
+
+
+def mean_of(models: Sequence[list[NDArray[np.float64]]]) -> list[NDArray[np.float64]]:
+    """Return the mean of several models' values, each standardised over all candidates.
+
+    Args:
+        models: Each model's values, ``(candidates,)`` per draw; -inf where a candidate failed.
+    """
+    standardised = []
+    for values in models:
+        scored = np.concatenate(values)
+        scored = scored[np.isfinite(scored)]
+        standardised.append([(array - scored.mean()) / scored.std() for array in values])
+    return [np.mean(of_draw, axis=0) for of_draw in zip(*standardised, strict=True)]
 
 
 def pooled(

@@ -71,7 +71,7 @@ async def written(runs: Path, rollouts: int, page: Path) -> int:
 def write_page(run: Path, page: Path) -> int:
     """Write a run's page; return its number of nodes."""
     document = read_document(run)
-    page.write_text(render_page(document, {}), encoding="utf-8")
+    page.write_text(render_page(document, lambda _: None), encoding="utf-8")
     return len(document["nodes"])
 
 

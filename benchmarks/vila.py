@@ -77,7 +77,8 @@ def operations(work: Callable[[], Any]) -> int:
     """Return the floating-point operations of matrix products and attention in some work."""
     with FlopCounterMode(display=False) as counter:
         work()
-    return counter.get_total_flops()
+    total: int = counter.get_total_flops()
+    return total
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
@@ -99,7 +100,8 @@ def training_step(
             scores = network(items)[:, 0]
         chosen, rejected = scores[::2], scores[1::2]
         label = torch.ones_like(chosen)
-        pairwise_loss(chosen, rejected, label, torch.zeros_like(chosen)).backward()
+        loss = pairwise_loss(chosen, rejected, label, torch.zeros_like(chosen))
+        torch.autograd.backward(loss)
         optimizer.step()
 
     return step

@@ -87,8 +87,8 @@ async def measure(environment: Environment, tasks: list[Task], draw: random.Rand
     print(f"opened in {time.perf_counter() - began:.2f} s")
     began = time.perf_counter()
     for task, shape in zip(tasks, shapes, strict=True):
-        for kind, taken in await episode(environment, task, shape, draw):
-            seconds[kind].append(taken)
+        for kind, spent in await episode(environment, task, shape, draw):
+            seconds[kind].append(spent)
     total = time.perf_counter() - began
     steps = sum(len(taken) for kind, taken in seconds.items() if kind != "reset")
     print(f"{len(tasks)} episodes, {steps} steps in {total:.2f} s, resets included")

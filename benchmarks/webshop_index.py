@@ -88,7 +88,7 @@ def queries(shop: Shop, count: int, seed: int) -> dict[str, list[str]]:
         text = shop.goals[number].instruction.lower()
         if 15 <= len(text.split()) <= 30 and len(whole) < count:
             whole.append(text)
-    short = []
+    short: list[str] = []
     while len(short) < count:
         words = draw.choice(shop.catalogue).title.lower().split()
         size = draw.randint(2, 4)

@@ -1,0 +1,63 @@
+"""The selection benchmark: stored candidates, models that pick among them, several folders."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from tiny_reward import save_random_reward
+from typer.testing import CliRunner
+
+from armap_agents.reward.render import Rendering
+from armap_agents.reward.settings import EnvironmentSettings
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def selection() -> Iterator[ModuleType]:
+    pytest.importorskip("torch")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        yield importlib.import_module("selection")
+
+
+def test_the_mean_of_models_has_no_scale_of_theirs(selection: ModuleType) -> None:
+    small = [np.array([0.0, 1.0]), np.array([2.0, -np.inf])]
+    large = [np.array([70.0, 40.0]), np.array([10.0, -np.inf])]
+    joined = selection.mean_of([small, large])
+    for array in joined:  # one is the other backwards: they cancel wherever nothing failed
+        assert array[np.isfinite(array)] == pytest.approx(0.0)
+    assert joined[1][1] == -np.inf
+    alone = selection.mean_of([small])
+    assert [*alone[0], alone[1][0]] == pytest.approx([-(1.5**0.5), 0.0, 1.5**0.5])
+
+
+def test_models_pick_among_the_candidates_of_several_folders(
+    selection: ModuleType, tmp_path: Path
+) -> None:
+    run = CliRunner().invoke
+    for seed in (0, 1):
+        settings = {"game24": EnvironmentSettings(Rendering())}
+        save_random_reward(tmp_path / f"reward-{seed}", settings, seed=seed)
+    folders = [str(tmp_path / name) for name in ("first", "second")]
+    for folder, tasks in zip(folders, ("901-903", "904-905"), strict=True):
+        made = ["candidates", "game24", "--out", folder, "--tasks", tasks, "--n", "4"]
+        assert run(selection.app, made).exit_code == 0
+    out = tmp_path / "judged.json"
+    models = f"random={tmp_path}/reward-{{seed}}"
+    asked = ["judge", folders[0], models, "--seeds", "0,1", "--also", folders[1], "--together"]
+    found = run(selection.app, [*asked, "--out", str(out)])
+    assert found.exit_code == 0, found.output
+    draws, _ = selection.stored([Path(folder) for folder in folders])
+    assert [draw.task for draw in draws] == ["901", "902", "903", "904", "905"]
+    figures = json.loads(out.read_text("utf-8"))
+    names = {"reward:random", "reward:random, all 2 together"}
+    assert names == set(figures["quality"]["claims"])
+    assert set(figures["by_seed"]) == {"random 0", "random 1"}
+    assert list(figures["by_size"]) == ["1", "2", "4"]
