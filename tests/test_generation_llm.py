@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 from toy_shop import CONFIG, ToyDomain, ToyShop, asked, share, whole, written
+from typer.testing import CliRunner
 
+from armap_agents.cli import app
 from armap_agents.cli.generate import generate_with_progress
 from armap_agents.errors import PolicyError
 from armap_agents.policy import Policy, PolicyConfig
@@ -117,6 +120,24 @@ async def test_where_everything_fails_there_is_one_error_and_what_is_there_stays
     assert written(tmp_path) == before
     counts, _ = await with_llm(tmp_path, writes, replace(alone, pairs=120))
     assert counts["pairs"] >= 120
+
+
+async def test_who_asks_a_slow_endpoint_hears_why_calls_were_lost_and_can_wait_longer(
+    tmp_path: Path,
+) -> None:
+    async with scripted_policy(latency=0.5) as server:
+        endpoint = ["--policy-url", server.url, "--policy-model", "scripted"]
+        less = ["generate", "game24", "--pairs", "40", *endpoint, "--policy-share", "0.05"]
+        impatient = [*less, "--out", str(tmp_path / "impatient"), "--policy-timeout", "0.1"]
+        hurried = await asyncio.to_thread(CliRunner().invoke, app, impatient)
+        patient = [*less, "--out", str(tmp_path / "patient"), "--policy-concurrency", "4"]
+        waited = await asyncio.to_thread(CliRunner().invoke, app, patient)
+    assert hurried.exit_code == waited.exit_code == 0
+    said = " ".join(hurried.output.split())
+    assert "some calls failed, the last: the policy at http" in said
+    assert "did not answer within 0.1 s, in 4 tries: raise policy_timeout" in said
+    assert "some calls failed" not in waited.output
+    assert "lost: the policy failed" in hurried.output
 
 
 async def test_complete_data_ask_no_endpoint(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 
 import typer
 from rich.console import Console
@@ -18,8 +18,10 @@ from armap_agents.cli.options import (
     EnvironmentName,
     EnvironmentOptions,
     PolicyApiKeyEnv,
+    PolicyConcurrency,
     PolicyModel,
     PolicyStyle,
+    PolicyTimeout,
     PolicyUrl,
     Seed,
     parse_pairs,
@@ -97,6 +99,8 @@ def generate(
     policy_model: PolicyModel = None,
     policy_api_key_env: PolicyApiKeyEnv = None,
     policy_style: PolicyStyle = "chat",
+    policy_timeout: PolicyTimeout = PolicyConfig.timeout,
+    policy_concurrency: PolicyConcurrency = PolicyConfig.max_concurrency,
     writer_url: Annotated[
         str | None, typer.Option(help="Endpoint of the LLM that writes; default: the policy's.")
     ] = None,
@@ -127,7 +131,22 @@ def generate(
         values=values,
         continuations=continuations,
     )
-    policy = _endpoint("policy", policy_url, policy_model, policy_api_key_env, policy_style)
+
+    def endpoint(what: str, url: str | None, model: str | None) -> PolicyConfig | None:
+        if (url is None) != (model is None):
+            raise ConfigurationError(f"a {what} needs both --{what}-url and --{what}-model")
+        if url is None or model is None:
+            return None
+        return PolicyConfig(
+            url,
+            model,
+            policy_api_key_env,
+            cast(Literal["chat", "completion"], policy_style),  # `PolicyConfig` refuses others
+            timeout=policy_timeout,
+            max_concurrency=policy_concurrency,
+        )
+
+    policy = endpoint("policy", policy_url, policy_model)
     if policy_share and policy is None:
         raise ConfigurationError(
             f"--policy-share {policy_share:g} needs a policy: give --policy-url and --policy-model"
@@ -137,12 +156,10 @@ def generate(
             f"--policy-share {config.policy_share:g} and --uniform-share {uniform_share:g} are "
             "more than all episodes: lower one"
         )
-    writer = _endpoint(
+    writer = endpoint(
         "writer",
         writer_url or (policy_url if writer_model else None),
         writer_model or (policy_model if writer_url else None),
-        policy_api_key_env,
-        policy_style,
     )
     if not (config.policy_share or config.written_share or config.llm_share):
         policy = writer = None  # an endpoint that nothing is asked of need not answer
@@ -153,14 +170,6 @@ def generate(
     for name, count in report["counts"].items():
         table.add_row(name, f"{count:,}")
     Console().print(table)
-
-
-def _endpoint(
-    what: str, url: str | None, model: str | None, api_key_env: str | None, style: Any
-) -> PolicyConfig | None:
-    if (url is None) != (model is None):
-        raise ConfigurationError(f"a {what} needs both --{what}-url and --{what}-model")
-    return None if url is None or model is None else PolicyConfig(url, model, api_key_env, style)
 
 
 async def generate_with_progress(
@@ -236,4 +245,10 @@ async def generate_with_progress(
                     await endpoint.check()
             acting = asked[policy] if policy else None
             writing = asked[writer] if writer else None
-            return await generated(policy=acting, writer=writing)
+            report = await generated(policy=acting, writer=writing)
+            for endpoint in asked.values():
+                if endpoint.failure is not None:
+                    bar.console.print(
+                        f"some calls failed, the last: {endpoint.failure}", markup=False
+                    )
+            return report

@@ -31,6 +31,10 @@ PolicyApiKeyEnv = Annotated[
         help="NAME of the environment variable that holds the endpoint's key.",
     ),
 ]
+PolicyTimeout = Annotated[
+    float, typer.Option(min=0.001, help="Seconds that an endpoint may take for a request.")
+]
+PolicyConcurrency = Annotated[int, typer.Option(min=1, help="Most requests in flight at once.")]
 PolicyStyle = Annotated[str, typer.Option(help="chat, or completion for base models.")]
 Reward = Annotated[
     str | None,

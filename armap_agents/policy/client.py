@@ -60,6 +60,11 @@ class Policy:
         self._sampler = Sampler(config, self._endpoint)
         self._priors: OrderedDict[str, _Prior] = OrderedDict()
 
+    @property
+    def failure(self) -> PolicyFailure | None:
+        """The endpoint's last failure, None before any: what to tell where calls may fail alone."""
+        return self._endpoint.failure
+
     async def act(
         self,
         trajectory: Trajectory,

@@ -72,10 +72,14 @@ class Endpoint:
     Args:
         config: Where it is.
         http: The event loop's HTTP client; never closed here.
+
+    Attributes:
+        failure: The last request that failed for good, None before any did.
     """
 
     def __init__(self, config: PolicyConfig, http: httpx.AsyncClient) -> None:
         self.config = config
+        self.failure: PolicyFailure | None = None
         self._http = http
         self._slots = asyncio.Semaphore(config.max_concurrency)
         self._making = asyncio.Lock()
@@ -131,6 +135,7 @@ class Endpoint:
                 failure = self._failure(error, spent)
                 if failure is None:
                     raise
+                self.failure = failure
                 if isinstance(error, openai.OpenAIError):
                     # The line says it all, and what a server wrote may repeat the key.
                     raise failure from None
