@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from armap_agents.errors import ConfigurationError
-from armap_agents.trajectory import Image, Observation, Trajectory, content_hash
+from armap_agents.trajectory import JSON, Image, Observation, Trajectory, content_hash
 
 SCHEMA_VERSION = 1
 
@@ -135,7 +135,7 @@ class Journal:
         # One short write does not block the loop noticeably, and a thread would let two events of
         # one node change places. Opened each time, so that a forgotten run holds no file.
         with (self.folder / "trace.jsonl").open("ab") as file:
-            file.write(_line(event))
+            file.write(json_line(event).encode())
         self._events[event["id"]] = event
         self._note(event)
 
@@ -243,11 +243,22 @@ class Journal:
             self._stored.add(image.sha256)
 
 
-def _line(event: dict[str, Any]) -> bytes:
+def json_line(value: JSON, *, allow_nan: bool = True) -> str:
+    """Return the line of a JSONL file for `value`, newline included; it can always be encoded.
+
+    Args:
+        value: What the line holds.
+        allow_nan: Whether NaN and infinities are written, which other readers than Python refuse.
+
+    Raises:
+        ValueError: `value` holds one of these, and `allow_nan` is False.
+    """
+    line = json.dumps(value, ensure_ascii=False, allow_nan=allow_nan) + "\n"
     try:
-        return json.dumps(event, ensure_ascii=False).encode() + b"\n"
+        line.encode()
     except UnicodeEncodeError:  # halves of characters, which models and web pages do write
-        return json.dumps(event).encode() + b"\n"
+        return json.dumps(value, allow_nan=allow_nan) + "\n"
+    return line
 
 
 def _images(observation: Observation) -> list[Image]:

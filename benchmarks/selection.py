@@ -40,12 +40,13 @@ from armap_agents import make_environment
 from armap_agents.cli.evaluate import parse_seeds, parse_tasks, untrained_selectors
 from armap_agents.cli.options import parse_pairs
 from armap_agents.environment import Environment
+from armap_agents.errors import ConfigurationError
 from armap_agents.evaluation import RunSpec, rescore
 from armap_agents.evaluation.quality import CandidateQuality, candidate_quality
-from armap_agents.evaluation.results import read_results
-from armap_agents.evaluation.runner import evaluate, read_scores
+from armap_agents.evaluation.results import read_results, read_scores
+from armap_agents.evaluation.runner import evaluate
 from armap_agents.evaluation.selectors import RESCORED, Draw, learned
-from armap_agents.evaluation.spec import read_spec, task_groups
+from armap_agents.evaluation.spec import planner_of, read_spec, task_groups
 from armap_agents.evaluation.summary import BEST_OF_N, draws_of
 from armap_agents.evaluation.table import failures, percent, selector_name
 from armap_agents.evaluation.truth import Environments
@@ -127,7 +128,7 @@ async def _candidates(spec: RunSpec, out: Path, agent: str) -> None:
     def make() -> Environment:
         return make_environment(spec.environment, **spec.environment_options)
 
-    size = min(8, int(getattr(make(), "pool_size", 8)))
+    size = min(8, int(getattr(await asyncio.to_thread(make), "pool_size", 8)))
     environments = Environments(make, size)
     episodes = Episodes(agent_of(spec.environment, agent), environments)
     with Progress(console=Console(stderr=True)) as bars:
@@ -193,8 +194,17 @@ def judge(
         console.print(f"{name}: {percent(quality['gap_closed'], quality['gap_closed_ci95'])}")
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        found = {"quality": whole, "by_size": sizes, "by_seed": by_seed}
+        found = {
+            "quality": _without_planner(whole),
+            "by_size": {size: _without_planner(quality) for size, quality in sizes.items()},
+            "by_seed": by_seed,
+        }
         out.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+
+
+def _without_planner(quality: CandidateQuality) -> dict[str, Any]:
+    """Return the figures but for the planner's own share of the gap: here no planner chose."""
+    return {name: value for name, value in quality.items() if not name.startswith("gap_closed")}
 
 
 async def _score(folder: Path, sources: Mapping[str, str], prompt: bool) -> None:
@@ -215,16 +225,31 @@ Values = dict[str, list[NDArray[np.float64]]]
 
 
 def stored(folders: Sequence[Path]) -> tuple[list[Draw], Values]:
-    """Return the candidates of all folders, and what each selector of them all thinks of them."""
+    """Return the candidates of all folders, and what each selector of them all thinks of them.
+
+    Runs that failed have no candidates to pick among: they are set aside, and counted aloud.
+
+    Raises:
+        ConfigurationError: No run is left.
+    """
     every: list[Draw] = []
     values: Values = {}
+    failed = 0
     for folder in folders:
         spec = read_spec(folder)
-        runs = list(read_results(folder).values())
+        results = read_results(folder).values()
+        own_runs = [run for run in results if planner_of(run.planner) == BEST_OF_N]
+        runs = [run for run in own_runs if run.error is None]
+        failed += len(own_runs) - len(runs)
         draws, own = draws_of(spec.environment, runs, read_scores(folder), task_groups(spec))
         common = own.keys() & values.keys() if every else own.keys()
         values = {name: [*values.get(name, []), *own[name]] for name in own if name in common}
         every += draws
+    if failed:
+        console.print(f"failed runs set aside: {failed}; the folder's command tries them again")
+    if not every:
+        names = ", ".join(map(str, folders))
+        raise ConfigurationError(f"{names}: no {BEST_OF_N} run to judge, evaluate with it first")
     return every, values
 
 

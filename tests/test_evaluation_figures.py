@@ -390,6 +390,18 @@ def test_auroc_needs_thirty_of_both() -> None:
     assert auroc(draws[1:] * 2, values[1:] * 2)["value"] is None
 
 
+def test_auroc_counts_the_model_of_every_seed() -> None:
+    draws = [Draw(str(k), 0, "x", (candidate(float(k < 30)),)) for k in range(60)]
+    right = [np.array([float(k < 30)]) for k in range(60)]
+    pooled = [*draws, *(replace(draw, seed=1) for draw in draws)]
+    found = auroc(pooled, [*right, *(-value for value in right)])
+    # Ties: successes have 1 and -1, failures 0 and 0.
+    assert (found["value"], found["successes"], found["failures"]) == (0.5, 30, 30)
+    # What several seeds have is no further evidence.
+    fewer = auroc(pooled[1:60] + pooled[61:], [*right[1:], *right[1:]])
+    assert (fewer["value"], fewer["reason"]) == (None, "not estimable, n = 29")
+
+
 # Summary
 
 

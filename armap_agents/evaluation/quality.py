@@ -22,7 +22,7 @@ SUCCESS = 1.0
 """True score from which an episode counts as a success for the AUROC."""
 
 EPISODES = 30
-"""Fewest episodes of either class for which an AUROC is given."""
+"""Fewest distinct episodes of either class for which an AUROC is given."""
 
 NO_GAP = "undefined: the best candidates are no better than the average ones"
 NO_INTERVAL = "no interval: fewer than two tasks, or too few of them have candidates that differ"
@@ -222,23 +222,27 @@ def within_task_concordance(
 def auroc(draws: Sequence[Draw], values: Sequence[Floats]) -> Auroc:
     """Return the chance that a random success has a higher value than a random failure.
 
-    Over the distinct episodes of all tasks and seeds together; ties count half. Not estimable with
-    fewer than 30 episodes of either class.
+    Over the distinct episodes of each task and seed, since every seed may have a model of its own;
+    ties count half. An episode that several seeds have is no further evidence: `successes` and
+    `failures` count it once, and it is not estimable with fewer than 30 of either.
     """
-    seen: dict[tuple[str, tuple[str, ...]], tuple[float, bool]] = {}
+    seen: dict[tuple[str, int, tuple[str, ...]], tuple[float, bool]] = {}
     for draw, value in zip(draws, values, strict=True):
         for actions, k in _distinct(draw).items():
             success = draw.candidates[k].true_score >= SUCCESS
-            seen.setdefault((draw.task, actions), (float(value[k]), success))
+            seen.setdefault((draw.task, draw.seed, actions), (float(value[k]), success))
     good = np.array([value for value, success in seen.values() if success])
     bad = np.array([value for value, success in seen.values() if not success])
-    enough = min(len(good), len(bad)) >= EPISODES
+    found = {(task, actions, success) for (task, _, actions), (_, success) in seen.items()}
+    successes = sum(success for *_, success in found)
+    failures = len(found) - successes
+    enough = min(successes, failures) >= EPISODES
     return {
         "value": mann_whitney(good, bad) if enough else None,
         "threshold": SUCCESS,
-        "successes": len(good),
-        "failures": len(bad),
-        "reason": None if enough else f"not estimable, n = {min(len(good), len(bad))}",
+        "successes": successes,
+        "failures": failures,
+        "reason": None if enough else f"not estimable, n = {min(successes, failures)}",
     }
 
 

@@ -10,19 +10,22 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from armap_agents import locks
 from armap_agents.errors import ConfigurationError
+from armap_agents.trace import json_line
 from armap_agents.trajectory import JSON, Status
 from armap_agents.usage import Usage
 
 RESULTS = "results.jsonl"
 SCORES = "scores.jsonl"
+
+T = TypeVar("T")
 
 Key = tuple[str, str, int]
 """(task id, planner, seed)."""
@@ -148,6 +151,39 @@ class Result:
         )
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What `rescore` had one selector say of one run's candidates.
+
+    Attributes:
+        selector: The selector's name.
+        fingerprint: The model's that had the name.
+        key: The run.
+        scores: One per candidate; None for a failed one.
+    """
+
+    selector: str
+    fingerprint: str
+    key: Key
+    scores: tuple[float | None, ...]
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Return the scores as pure JSON."""
+        return {
+            "selector": self.selector,
+            "fingerprint": self.fingerprint,
+            "key": list(self.key),
+            "scores": list(self.scores),
+        }
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Scored:
+        """Rebuild the scores."""
+        task, planner, seed = value["key"]
+        key = (task, planner, seed)
+        return cls(value["selector"], value["fingerprint"], key, tuple(value["scores"]))
+
+
 @asynccontextmanager
 async def only_writer(folder: Path) -> AsyncIterator[None]:
     """Make the folder and hold it for this process alone; a killed process lets go of it.
@@ -163,24 +199,28 @@ async def only_writer(folder: Path) -> AsyncIterator[None]:
 def append(path: Path, value: JSON) -> None:
     """Write one line and wait until it is on the disk."""
     with path.open("ab") as file:
-        file.write(json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        file.write(json_line(value, allow_nan=False).encode())
         file.flush()
         os.fsync(file.fileno())
 
 
-def read_lines(path: Path) -> list[Any]:
-    """Return the values of a JSON-lines file; a missing file is empty, a torn last line ignored.
+def read_lines(path: Path, rebuild: Callable[[dict[str, Any]], T]) -> list[T]:
+    """Return what a JSON-lines file holds; a missing file is empty, a torn last line ignored.
+
+    Args:
+        path: The file.
+        rebuild: Makes of a line's value what it stands for.
 
     Raises:
-        ConfigurationError: Another line than the last is damaged.
+        ConfigurationError: A whole line is damaged.
     """
     if not path.exists():
         return []
     values = []
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
-            values.append(json.loads(line))
-        except ValueError:
+            values.append(rebuild(json.loads(line)))
+        except (ValueError, TypeError, KeyError):
             raise ConfigurationError(
                 f"{path}, line {number} is damaged: delete that line and start again"
             ) from None
@@ -188,6 +228,36 @@ def read_lines(path: Path) -> list[Any]:
 
 
 def read_results(folder: Path) -> dict[Key, Result]:
-    """Return the last result of every (task, planner, seed) in the folder."""
-    results = map(Result.from_dict, read_lines(folder / RESULTS))
+    """Return the last result of every (task, planner, seed) in the folder.
+
+    Raises:
+        ConfigurationError: A line is damaged.
+    """
+    results = read_lines(folder / RESULTS, Result.from_dict)
     return {result.key: result for result in results}
+
+
+def read_scored(folder: Path) -> list[Scored]:
+    """Return the scores of the model that each selector's name had last.
+
+    What an earlier model of that name gave is left out, even where the last one was interrupted:
+    figures of two models never mix.
+
+    Raises:
+        ConfigurationError: A line is damaged.
+    """
+    scored = read_lines(folder / SCORES, Scored.from_dict)
+    last = {item.selector: item.fingerprint for item in scored}
+    return [item for item in scored if item.fingerprint == last[item.selector]]
+
+
+def read_scores(folder: Path) -> dict[str, dict[Key, tuple[float | None, ...]]]:
+    """Return the scores of `read_scored` by selector and run.
+
+    Raises:
+        ConfigurationError: A line is damaged.
+    """
+    found: dict[str, dict[Key, tuple[float | None, ...]]] = {}
+    for item in read_scored(folder):
+        found.setdefault(item.selector, {})[item.key] = item.scores
+    return found

@@ -25,10 +25,12 @@ from armap_agents.evaluation.results import (
     SCORES,
     Key,
     Result,
+    Scored,
     append,
     only_writer,
-    read_lines,
     read_results,
+    read_scored,
+    read_scores,
 )
 from armap_agents.evaluation.selectors import (
     RANDOM,
@@ -48,7 +50,7 @@ from armap_agents.evaluation.spec import (
     spec_environment,
     task_groups,
 )
-from armap_agents.evaluation.summary import BEST_OF_N, Scores, Summary, summarise
+from armap_agents.evaluation.summary import BEST_OF_N, Summary, summarise
 from armap_agents.evaluation.truth import Environments, judged, replayed
 from armap_agents.reward_model import RewardModel
 from armap_agents.trace import drop_torn_line
@@ -96,11 +98,11 @@ async def evaluate(
             of another configuration.
         ArmapError: Every run failed with the same error; it is the message.
     """
-    environment = spec_environment(spec)
+    environment = await asyncio.to_thread(spec_environment, spec)
     tasks = await asyncio.to_thread(find_tasks, environment, spec.split, spec.tasks)
     async with only_writer(out):
         config = configuration(spec, tasks, identity or {})
-        await asyncio.to_thread(hold_to, out / "config.json", config)
+        await asyncio.to_thread(hold_to, out, config)
         await asyncio.to_thread(drop_torn_line, out / RESULTS)
         results = await asyncio.to_thread(read_results, out)
         size = min(concurrency, getattr(environment, "pool_size", concurrency))
@@ -232,7 +234,7 @@ async def rescore(out: Path, models: Mapping[str, RewardModel], *, concurrency: 
     Args:
         out: Folder of a finished evaluation.
         models: Score the candidates, under the name that each is to have; what one scored under
-            this name before is kept.
+            this name before is kept, unless another had the name since.
         concurrency: Runs side by side.
 
     Raises:
@@ -242,7 +244,7 @@ async def rescore(out: Path, models: Mapping[str, RewardModel], *, concurrency: 
     for name in models:
         if name in {REWARD, RANDOM, SURFACE, *trivial_rules(spec.environment)}:
             raise ConfigurationError(f"the selector name {name!r} is taken: choose another")
-    environment = spec_environment(spec)
+    environment = await asyncio.to_thread(spec_environment, spec)
     trivial = {*UNTRAINED, *getattr(environment, "selectors", {})}
     selectors = {n if n in trivial else f"{RESCORED}:{n}": model for n, model in models.items()}
     listed = await asyncio.to_thread(find_tasks, environment, spec.split, spec.tasks)
@@ -252,10 +254,8 @@ async def rescore(out: Path, models: Mapping[str, RewardModel], *, concurrency: 
     async with only_writer(out):
         await asyncio.to_thread(drop_torn_line, out / SCORES)
         results = await asyncio.to_thread(read_results, out)
-        known = {
-            (line["selector"], line["fingerprint"], tuple(line["key"]))
-            for line in read_lines(out / SCORES)
-        }
+        scored = await asyncio.to_thread(read_scored, out)
+        known = {(item.selector, item.fingerprint, item.key) for item in scored}
         todo = [
             (result, missing)
             for result in results.values()
@@ -282,11 +282,9 @@ async def rescore(out: Path, models: Mapping[str, RewardModel], *, concurrency: 
                     scores: list[float | None] = [None] * len(result.candidates)
                     for k, score in zip(kept, await model.ascore(trajectories), strict=True):
                         scores[k] = float(score)
-                    found = {"selector": selector, "fingerprint": model.fingerprint}
+                    found = Scored(selector, model.fingerprint, result.key, tuple(scores))
                     async with writing:
-                        await asyncio.to_thread(
-                            append, out / SCORES, found | {"key": result.key, "scores": scores}
-                        )
+                        await asyncio.to_thread(append, out / SCORES, found.to_dict())
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -305,12 +303,3 @@ def _write_summary(spec: RunSpec, out: Path) -> Summary:
     draft.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", "utf-8")
     draft.replace(out / "summary.json")
     return summary
-
-
-def read_scores(out: Path) -> dict[str, Scores]:
-    """Return what `rescore` stored in a folder: by selector, each run's values."""
-    found: dict[str, dict[Key, list[float | None]]] = {}
-    for line in read_lines(out / SCORES):
-        task, planner, seed = line["key"]
-        found.setdefault(line["selector"], {})[task, planner, seed] = line["scores"]
-    return dict(found)

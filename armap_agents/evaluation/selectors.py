@@ -209,8 +209,9 @@ def surface_model(rules: Sequence[Sequence[Floats]], draws: Sequence[Draw]) -> l
 def fit_logistic(x: Floats, y: Floats, iterations: int = 50) -> Floats:
     """Fit a logistic regression with soft targets by Newton's method, with ridge and intercept.
 
-    Minimises Σ cross-entropy(σ(x·w + b), y) + ½·RIDGE·|w|²; the intercept has no penalty.
-    Hastie, Tibshirani & Friedman, *The Elements of Statistical Learning* (2009), section 4.4.1.
+    Minimises Σ cross-entropy(σ(x·w + b), y) + ½·RIDGE·|w|² + ½·10⁻⁶·b²; the last term keeps the
+    intercept finite where all targets are 0, or all 1. Hastie, Tibshirani & Friedman, *The Elements
+    of Statistical Learning* (2009), section 4.4.1.
 
     Args:
         x: ``(episodes, features)``, standardised.

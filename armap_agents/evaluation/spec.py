@@ -21,6 +21,8 @@ from armap_agents.environment import Environment, make_environment
 from armap_agents.errors import ConfigurationError
 from armap_agents.trajectory import JSON, Task, content_hash
 
+CONFIG = "config.json"
+
 PACKAGES = ("armap-agents", "langgraph", "langchain-openai", "torch", "transformers", "peft")
 """Packages whose versions may move a figure."""
 
@@ -101,22 +103,27 @@ def read_config(out: Path) -> dict[str, Any]:
     """Return the configuration of an evaluation's folder.
 
     Raises:
-        ConfigurationError: There is none.
+        ConfigurationError: There is none, or it is damaged.
     """
+    path = out / CONFIG
     try:
-        config: dict[str, Any] = json.loads((out / "config.json").read_text("utf-8"))
+        config: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        return config | {"spec": dict(config["spec"])}
     except FileNotFoundError:
         raise ConfigurationError(
             f"{out} holds no evaluation: give the --out folder of `armap evaluate`"
         ) from None
-    return config
+    except (ValueError, TypeError, KeyError):
+        raise ConfigurationError(
+            f"{path} is damaged: put a copy of it back, or evaluate into another folder"
+        ) from None
 
 
 def read_spec(out: Path) -> RunSpec:
     """Return the spec of an evaluation's folder.
 
     Raises:
-        ConfigurationError: There is none.
+        ConfigurationError: There is none, or it is damaged.
     """
     return RunSpec.from_dict(read_config(out)["spec"])
 
@@ -201,20 +208,21 @@ def configuration(
     }
 
 
-def hold_to(path: Path, config: Mapping[str, JSON]) -> None:
-    """Write `config` to `path`, or check that it is what already stands there.
+def hold_to(out: Path, config: Mapping[str, JSON]) -> None:
+    """Write `config` into an evaluation's folder, or check that it is what already stands there.
 
     Raises:
-        ConfigurationError: Another configuration stands there; the message lists the differences.
+        ConfigurationError: Another configuration stands there (the message lists the differences),
+            or a damaged one.
     """
+    path = out / CONFIG
     if path.exists():
         known = config["identity"].get("reward_fingerprint")
         places = PLACES | ({"spec.reward"} if known else set())
-        there = json.loads(path.read_text("utf-8"))
-        differences = list(_differences("", there, config, places))
+        differences = list(_differences("", read_config(out), config, places))
         if differences:
             raise ConfigurationError(
-                f"{path.parent} holds the results of another configuration: "
+                f"{out} holds the results of another configuration: "
                 "use another folder, or the same options\n  " + "\n  ".join(differences)
             )
         return

@@ -37,14 +37,24 @@ class Environments:
     async def lease(self) -> AsyncIterator[Environment]:
         """Lend an environment; one that raised is closed instead of being lent again."""
         async with self._free:
-            idle = self._idle
-            environment = idle.pop() if idle else await asyncio.to_thread(self._make)
+            environment = self._idle.pop() if self._idle else await self._new()
             try:
                 yield environment
             except BaseException:
                 await environment.close()
                 raise
             self._idle.append(environment)
+
+    async def _new(self) -> Environment:
+        making = asyncio.ensure_future(asyncio.to_thread(self._make))
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            # The thread goes on: what it makes is kept, or nobody would close it.
+            await asyncio.wait([making])
+            if making.exception() is None:
+                self._idle.append(making.result())
+            raise
 
     async def aclose(self) -> None:
         """Close every environment."""
