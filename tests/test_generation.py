@@ -187,6 +187,17 @@ def test_the_card_and_the_report_say_how_it_was_made(folder: Path) -> None:
     assert {"armap-agents", "python"} <= set(report["versions"])
 
 
+def test_the_datasets_library_reads_the_folder(folder: Path, data: Dataset, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+
+    def read(*name: str) -> Any:
+        return datasets.load_dataset(str(folder), *name, split="train", cache_dir=str(tmp_path))
+
+    assert read()["instruction"] == [pair.instruction for pair in data.pairs]
+    assert read("values")["successes"] == [value.successes for value in data.values]
+    assert set(read("trajectories")["id"]) == set(data.trajectories)
+
+
 def test_every_line_is_json_of_one_shape(folder: Path) -> None:
     for name in FILES[:3]:
         lines = [json.loads(line) for line in (folder / name).read_text().splitlines()]
@@ -197,6 +208,26 @@ def test_every_line_is_json_of_one_shape(folder: Path) -> None:
             for key, value in line.items():
                 types.setdefault(key, set()).add(type(value).__name__)
         assert all(len(found - {"NoneType"}) <= 1 for found in types.values()), types
+
+
+async def test_one_negative_leaves_none_for_graded_pairs(tmp_path: Path) -> None:
+    config = replace(CONFIG, negatives=1, pairs=40)
+    report = await generate_data(ToyDomain(), ToyShop, tmp_path, config)
+    assert "pairs, does less" not in report["counts"]
+
+
+async def test_half_characters_are_written_and_read(tmp_path: Path) -> None:
+    class Odd(ToyShop):
+        instruction = "Do as you like. \ud83d"
+
+        def _seen(self) -> Observation:
+            seen = super()._seen()
+            return replace(seen, text=f"\ud800 {seen.text}")
+
+    for pairs in (20, 40):
+        await generate_data(ToyDomain(), Odd, tmp_path, replace(CONFIG, pairs=pairs))
+    texts = {t.observation.text[0] for t in load_dataset(tmp_path).trajectories.values()}
+    assert texts == {"\ud800"}
 
 
 # --- images ---------------------------------------------------------------------------------------

@@ -140,6 +140,25 @@ async def test_who_asks_a_slow_endpoint_hears_why_calls_were_lost_and_can_wait_l
     assert "lost: the policy failed" in hurried.output
 
 
+@pytest.mark.parametrize("named", [False, True])
+async def test_the_policys_key_goes_to_no_other_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    monkeypatch.setenv("POLICY_KEY", "of-the-policy")
+    monkeypatch.setenv("WRITER_KEY", "of-the-writer")
+    async with scripted_policy() as acting, scripted_policy() as writing:
+        command = ["generate", "game24", "--out", str(tmp_path), "--pairs", "20"]
+        command += ["--policy-url", acting.url, "--policy-model", "scripted"]
+        command += ["--policy-api-key-env", "POLICY_KEY", "--writer-url", writing.url]
+        command += ["--written-share", "1", "--policy-share", "0.1"]
+        command += ["--writer-api-key-env", "WRITER_KEY"] if named else []
+        made = await asyncio.to_thread(CliRunner().invoke, app, command)
+    assert made.exit_code == 0, made.output
+    assert {request.key for request in acting.requests} == {"of-the-policy"}
+    assert "of-the-policy" not in {request.key for request in writing.requests}
+    assert ("of-the-writer" in {request.key for request in writing.requests}) == named
+
+
 async def test_complete_data_ask_no_endpoint(tmp_path: Path) -> None:
     config = GenerateConfig(pairs=5, policy_share=0.5, llm_share=0.0, written_share=0.0)
     async with scripted_policy() as server:

@@ -13,6 +13,7 @@ import pytest
 import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_data import write_data
 from typer.testing import CliRunner
 
 from armap_agents import (
@@ -28,17 +29,8 @@ from armap_agents.cli.reward_report import report as report_command
 from armap_agents.errors import ConfigurationError
 from armap_agents.reward.calibration import Calibration
 from armap_agents.reward.render import Rendering
-from armap_agents.training.checkpoint import data_digest
-from armap_agents.training.records import (
-    PAIRS,
-    TRAJECTORIES,
-    VALUES,
-    Dataset,
-    Pair,
-    PrefixValue,
-    record_line,
-    trajectory_line,
-)
+from armap_agents.training.pairs import LESS
+from armap_agents.training.records import PAIRS, Dataset, Pair, PrefixValue
 from armap_agents.training.report_accuracy import accuracies, accuracy_of, familiarity, right, sides
 from armap_agents.training.report_calibration import auroc, singles, value_quality
 from armap_agents.training.report_controls import (
@@ -48,6 +40,7 @@ from armap_agents.training.report_controls import (
     surface_margins,
 )
 from armap_agents.training.reward_report import Training, reward_report, training_of
+from armap_agents.training.split import draw_split
 
 LETTERS = "abcdefgh"
 
@@ -251,7 +244,7 @@ def test_coverage_counts_the_content_words_that_were_named() -> None:
 async def test_the_report_is_on_the_tasks_that_training_did_not_see() -> None:
     data = boxes(100)
     keys = [("boxes", f"t{k}") for k in range(100)]
-    training = Training(frozenset(keys[:70]), frozenset(keys[80:]))
+    training = Training(frozenset(data.pairs[:70]), frozenset(keys[:80]))
     found = await reward_report(PERFECT, data, training)
     assert found["environments"]["boxes"]["tasks"] == 20
     assert "held out" in found["tasks"]
@@ -261,36 +254,26 @@ async def test_the_report_is_on_the_tasks_that_training_did_not_see() -> None:
     whole = await reward_report(PERFECT, data, training, everything=True)
     assert whole["environments"]["boxes"]["tasks"] == 100
     with pytest.raises(ConfigurationError, match="--all"):
-        await reward_report(PERFECT, data, Training(frozenset(keys), frozenset()))
-
-
-def test_training_saw_the_pairs_of_its_tasks_and_sources() -> None:
-    pair = boxes(1).pairs[0]  # from an LLM
-    key = frozenset({("boxes", "t0")})
-    assert Training(key, frozenset()).saw(pair)
-    assert Training(key, frozenset(), frozenset({"llm"})).saw(pair)
-    assert not Training(key, frozenset(), frozenset({"perturb"})).saw(pair)
-    assert not Training(frozenset({("chests", "t0")}), key).saw(pair)
+        await reward_report(PERFECT, data, Training(frozenset(data.pairs), frozenset(keys)))
 
 
 def test_a_models_folder_says_what_it_was_trained_on(tmp_path: Path) -> None:
     data = boxes(50)
-    folder, model = write(data, tmp_path / "data"), tmp_path / "model"
-    assert training_of(model, [folder], data) is None
-    model.mkdir()
-    noted = {"held_out": 0.2, "seed": 3, "fraction": 0.5, "sources": ["llm"]}
-    note = noted | {"data_sha256": data_digest([folder])}
-    (model / "training.json").write_text(json.dumps(note), "utf-8")
-    found = training_of(model, [folder], data)
+    assert training_of(tmp_path, data) is None
+    (tmp_path / "training.json").write_text(json.dumps({"sources": ["llm"]}), "utf-8")
+    split = draw_split(data, 0.2, 0.5, 3)
+    (tmp_path / "split.json").write_text(split.to_json(), "utf-8")
+    found = training_of(tmp_path, data)
     assert found is not None
-    assert (len(found.held_out), len(found.tasks)) == (10, 20)
-    assert not found.held_out & found.tasks
-    assert found.sources == {"llm"}
-    other = write(boxes(51), tmp_path / "other")
-    assert training_of(model, [other], boxes(51)) is None
-    (model / "training.json").write_text("{}", "utf-8")
-    with pytest.raises(ConfigurationError, match=r"training.json is damaged"):
-        training_of(model, [folder], data)
+    assert found.tasks == split.learned
+    assert found.pairs == {
+        pair for pair in data.pairs if pair.source == "llm" and ("boxes", pair.task) in found.tasks
+    }
+    more = training_of(tmp_path, boxes(80))  # what came later is new to the model
+    assert more == found
+    (tmp_path / "split.json").write_text("{}", "utf-8")
+    with pytest.raises(ConfigurationError, match=r"damaged training.json or split.json"):
+        training_of(tmp_path, data)
 
 
 def test_a_state_is_seen_where_it_stands_in_a_training_pair() -> None:
@@ -425,6 +408,8 @@ def test_single_episodes_are_successes_or_failures() -> None:
     assert not singles(data, [replace(first, chosen_steps=1, rejected_steps=1)], {})
     graded = replace(first, source="search-environment")
     assert not singles(data, [graded], {})  # better and worse are not yet success and failure
+    short = replace(first, kind=LESS)
+    assert singles(data, [short], {}) == dict.fromkeys(sides(first), False)
     better, worse = sides(first)
     assert singles(data, [graded], {better: 0.9, worse: 0.2}) == {better: False, worse: False}
     assert singles(data, [upside_down], {better: 1.0}) == {better: True, worse: True}
@@ -445,18 +430,6 @@ def test_accuracies_need_no_model() -> None:
 # --- the command ----------------------------------------------------------------------------------
 
 
-def write(data: Dataset, folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    lines = {
-        TRAJECTORIES: map(trajectory_line, data.trajectories.values()),
-        PAIRS: map(record_line, data.pairs),
-        VALUES: map(record_line, data.values),
-    }
-    for name, texts in lines.items():
-        (folder / name).write_text("".join(texts), "utf-8")
-    return folder
-
-
 def command(*words: object) -> str:
     app = typer.Typer()
     app.command()(report_command)
@@ -468,8 +441,8 @@ def command(*words: object) -> str:
 def test_the_command_prints_tables_and_writes_json_and_a_picture(tmp_path: Path) -> None:
     calibration = Calibration(1.0, 1.0, 0.0, 0.5, 10)
     register_reward("valuing", lambda: Valuing(knows, lambda t: len(t) / 2, calibration))
-    folder = write(valued(boxes(80), lambda k, steps: k % 2), tmp_path / "data")
-    other = write(boxes(20, "chests", longer=1), tmp_path / "more")
+    folder = write_data(valued(boxes(80), lambda k, steps: k % 2), tmp_path / "data")
+    other = write_data(boxes(20, "chests", longer=1), tmp_path / "more")
     out = tmp_path / "report"
     shown = command("valuing", folder, other, "--json", tmp_path / "r.json", "--out", out)
     for words in ("boxes: 80 pairs of 80 tasks", "chests", "wrong box", "rule: shortest"):
@@ -482,7 +455,7 @@ def test_the_command_prints_tables_and_writes_json_and_a_picture(tmp_path: Path)
 
 def test_a_broken_line_is_named(tmp_path: Path) -> None:
     register_reward("perfect", lambda: PERFECT)
-    folder = write(boxes(3), tmp_path / "data")
+    folder = write_data(boxes(3), tmp_path / "data")
     with (folder / PAIRS).open("a", encoding="utf-8") as file:
         file.write("{half a line\n")
     with pytest.raises(ConfigurationError, match=r"pairs.jsonl line 4"):

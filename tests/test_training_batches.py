@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -15,16 +14,10 @@ from tiny_data import TinyData, picture
 from armap_agents.errors import ConfigurationError
 from armap_agents.reward.backbones import Part
 from armap_agents.reward.render import Rendered, Rendering
-from armap_agents.training import domain as domains
 from armap_agents.training.batches import Batches, Pack
-from armap_agents.training.examples import (
-    Examples,
-    part_of,
-    read_folders,
-    share_of,
-    split_tasks,
-)
-from armap_agents.training.held_out import sides
+from armap_agents.training.examples import Examples
+from armap_agents.training.held_out import sides, successes
+from armap_agents.training.pairs import LESS
 from armap_agents.training.records import Dataset, Pair, load_dataset
 from armap_agents.trajectory import Image, Observation, Task, Trajectory
 
@@ -160,63 +153,6 @@ def test_tokenising_waits_until_it_is_needed(dataset: Dataset) -> None:
     assert 0 < len(asked) < len(examples.items) / 2
 
 
-def keyed(tasks: Sequence[str], environment: str = "counting") -> Dataset:
-    return Dataset(pairs=[Pair(environment, "", "a", 1, "b", 1, task) for task in tasks])
-
-
-@given(st.sets(st.text(max_size=5), min_size=2, max_size=60), st.floats(0.01, 0.5))
-def test_held_out_tasks_are_a_fixed_share(tasks: set[str], share: float) -> None:
-    learn, kept = split_tasks(keyed(sorted(tasks)), share, 0)
-    assert (learn, kept) == split_tasks(keyed(sorted(tasks, reverse=True) * 2), share, 0)
-    assert {task for _, task in learn + kept} == tasks
-    assert len(learn) + len(kept) == len(tasks)
-    assert share * len(tasks) <= len(kept) < share * len(tasks) + 1
-
-
-def test_another_seed_holds_out_other_tasks() -> None:
-    data = keyed([str(i) for i in range(400)])
-    assert set(split_tasks(data, 0.1, 0)[1]) != set(split_tasks(data, 0.1, 1)[1])
-
-
-@given(st.integers(1, 80), st.integers(0, 80), st.floats(0.01, 1), st.floats(0.01, 1))
-def test_smaller_shares_lie_inside_larger_ones(a: int, b: int, one: float, two: float) -> None:
-    tasks = [("x", str(i)) for i in range(a)] + [("y", str(i)) for i in range(b)]
-    small, large = (set(share_of(tasks, share)) for share in sorted((one, two)))
-    assert small <= large
-    assert {name for name, _ in small} == {name for name, _ in tasks}  # nobody is left out
-    assert share_of(tasks, 1.0) == tasks
-
-
-def test_part_of_takes_the_records_of_its_tasks(dataset: Dataset) -> None:
-    part = part_of(dataset, [("counting", "3"), ("other", "4")])
-    assert {pair.task for pair in part.pairs} == {value.task for value in part.values} == {"3"}
-
-
-def test_what_a_domain_says_belongs_together_is_held_out_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Shelves:
-        def group(self, trajectory: Trajectory) -> str | None:
-            number = int(trajectory.task.id)
-            return f"shelf {number % 3}" if number < 20 else None
-
-    folders = [TinyData(environment=name).save(tmp_path / name) for name in ("counting", "shelved")]
-    monkeypatch.setitem(domains._factories, "shelved", Shelves)
-    data = read_folders(folders)
-    for record in (*data.pairs, *data.values):
-        trajectory = record.chosen if isinstance(record, Pair) else record.trajectory
-        number = int(data.trajectories[trajectory].task.id)
-        shelved = record.environment == "shelved" and number < 20
-        assert record.task == (f"shelf {number % 3}" if shelved else str(number))
-    assert len(data.pairs) == 2 * len(load_dataset(folders[0]).pairs)
-
-
-def test_too_few_tasks_to_hold_some_out_is_said() -> None:
-    for share, tasks in ((0.1, ["1"]), (0.0, ["1", "2"]), (1.0, ["1", "2"])):
-        with pytest.raises(ConfigurationError, match="too few tasks of counting"):
-            split_tasks(keyed(tasks), share, 0)
-
-
 def test_a_picture_that_is_none_is_found_before_training() -> None:
     def data(image: Image) -> Dataset:
         seen = Observation("", image=image)
@@ -231,3 +167,15 @@ def test_a_picture_that_is_none_is_found_before_training() -> None:
     with pytest.raises(ConfigurationError, match=r"is no picture.*--no-images"):
         Examples(broken, shown, parts)
     assert len(Examples(broken, {"counting": Rendering()}, parts).items) == 2
+
+
+def test_of_two_that_both_fall_short_neither_is_a_success(dataset: Dataset) -> None:
+    def known(pairs: list[Pair]) -> dict[int, bool]:
+        told = Dataset(dataset.trajectories, pairs)
+        return successes(Examples(told, {"counting": Rendering()}, parts))
+
+    right = known(dataset.pairs)
+    assert set(right.values()) == {True, False}
+    short = known([replace(pair, kind=LESS) for pair in dataset.pairs])
+    assert (short.keys(), set(short.values())) == (right.keys(), {False})
+    assert not known([replace(pair, source="environment") for pair in dataset.pairs])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,14 @@ from torch import Tensor, nn
 
 from armap_agents.errors import ConfigurationError
 from armap_agents.reward import load_reward
+from armap_agents.reward.calibration import Calibration
+from armap_agents.reward.render import Rendering
+from armap_agents.reward.settings import EnvironmentSettings, Settings
 from armap_agents.training import trainer as loop
+from armap_agents.training.card import model_card
 from armap_agents.training.config import TrainConfig
-from armap_agents.training.examples import split_tasks
 from armap_agents.training.records import load_dataset
+from armap_agents.training.split import split_tasks
 from armap_agents.training.train import read_data, train
 from armap_agents.trajectory import Image
 
@@ -81,6 +87,33 @@ def test_a_short_training_warms_up_for_a_fifth_of_it(
     assert rates[4:] == pytest.approx([1 - k / 20 for k in range(4, 20)])
 
 
+@pytest.mark.parametrize(
+    ("budget", "taken"),
+    [
+        ({"steps": 4}, 4),
+        ({"steps": 4, "minutes": 60}, 1),
+        ({"steps": 4, "cpu_minutes": 60}, 1),
+        ({"minutes": 60, "cpu_minutes": 6000}, 1),
+        ({"minutes": 6000, "cpu_minutes": 60}, 1),
+        ({}, 1),
+    ],
+)
+def test_training_ends_with_the_first_budget_that_was_given(
+    budget: dict[str, float],
+    taken: int,
+    data: Path,
+    backbone: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hours = count(step=3600.0).__next__  # an hour passes between any two looks at a clock
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=hours, process_time=hours))
+    none = {"steps": None, "minutes": None}
+    train([data], tmp_path, config(backbone, **(none | budget)), threads=1)
+    steps, _ = log(tmp_path)
+    assert len(steps) == taken
+
+
 def test_training_learns_saves_and_scores_the_same_after_loading(
     data: Path, backbone: str, tmp_path: Path
 ) -> None:
@@ -103,7 +136,7 @@ def test_training_learns_saves_and_scores_the_same_after_loading(
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {
         ".lock", "README.md", "adapter", "heads.safetensors", "log.jsonl", "pooling.safetensors",
-        "reward.json", "tensorboard", "training.json", "training.png",
+        "reward.json", "split.json", "tensorboard", "training.json", "training.png",
     }  # fmt: skip
     assert (tmp_path / "training.png").read_bytes().startswith(b"\x89PNG")
     assert list((tmp_path / "tensorboard").iterdir())
@@ -125,6 +158,21 @@ def test_training_learns_saves_and_scores_the_same_after_loading(
     assert train([data], tmp_path, asked) == settings
     with pytest.raises(ConfigurationError, match="steps 80 there, 30 now"):
         train([data], tmp_path, config(backbone))
+
+
+def test_the_card_recommends_chances_where_there_are_some() -> None:
+    bare = EnvironmentSettings(Rendering())
+    calibrated = replace(bare, calibration=Calibration(1.0, 1.0, 0.0, 0.5, 10))
+
+    def used(**environments: EnvironmentSettings) -> str:
+        backbone = {"kind": "minilm", "weights": "w", "sha256": "0", "options": {"rank": 4}}
+        spent = dict.fromkeys(("step", "seconds", "cpu_seconds", "pairs", "parts"), 1.0)
+        settings = Settings(backbone, environments, training=spent)
+        return model_card(settings, TrainConfig(), [], "").partition("## Use")[2]
+
+    assert "probability" not in used(maze=bare)
+    assert "model.probability(scores)" in used(maze=calibrated)
+    assert 'model.of("shop").probability(scores)' in used(maze=bare, shop=calibrated)
 
 
 def learned(data: Path) -> list[Any]:

@@ -13,6 +13,7 @@ from armap_agents.training.records import (
     PAIRS,
     TRAJECTORIES,
     VALUES,
+    Dataset,
     Pair,
     PrefixValue,
     Source,
@@ -23,6 +24,19 @@ from armap_agents.trajectory import Image, Observation, Status, Step, Task, Traj
 
 GOOD, BAD = ("1", "2", "3"), ("4", "5", "6")
 """What is seen after a right step and after a wrong one."""
+
+
+def write_data(data: Dataset, folder: Path) -> Path:
+    """Write the files of a data folder, pictures aside, and return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        TRAJECTORIES: map(trajectory_line, data.trajectories.values()),
+        PAIRS: map(record_line, data.pairs),
+        VALUES: map(record_line, data.values),
+    }
+    for name, lines in texts.items():
+        (folder / name).write_text("".join(lines), "utf-8")
+    return folder
 
 
 @dataclass
@@ -59,14 +73,7 @@ class TinyData:
                 if step.observation.image:
                     path = folder / IMAGES / step.observation.image.sha256
                     path.write_bytes(step.observation.image.data)
-        texts = {
-            TRAJECTORIES: map(trajectory_line, self.trajectories.values()),
-            PAIRS: map(record_line, self.pairs),
-            VALUES: map(record_line, self.values),
-        }
-        for name, lines in texts.items():
-            (folder / name).write_text("".join(lines), "utf-8")
-        return folder
+        return write_data(Dataset(self.trajectories, self.pairs, self.values), folder)
 
     def _task(self, number: str, rng: Random) -> None:
         instruction = f"1 2 3 {300 + int(number) % 90}"

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+FILES = """---
+configs:
+- config_name: pairs
+  data_files: pairs.jsonl
+  default: true
+- config_name: values
+  data_files: values.jsonl
+- config_name: trajectories
+  data_files: trajectories.jsonl
+---
+
+"""
+"""Head of a card: which file is which, for the hub and the `datasets` library."""
+
 _SOURCES = {
     "perturb": "the worse one was executed with something done wrong, or does what another "
     "instruction asks",
     "llm": "the worse one was executed with an action that an LLM picked",
-    "environment": "the environment's true score said so: not self-made",
-    "search-reward": "a search with a reward model said so, as a soft label",
-    "search-environment": "a search with the true score said so: not self-made",
 }
 
 
@@ -24,7 +35,7 @@ def card(report: dict[str, Any]) -> str:
     ]
     return "\n".join(
         [
-            f"# Training pairs for {name}",
+            f"{FILES}# Training pairs for {name}",
             "",
             f"Made by `armap generate {name}` with seed {config['seed']} in {report['units']:,} "
             f"visits, of {config['episodes']} episodes each, to tasks drawn from "

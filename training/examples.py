@@ -7,24 +7,17 @@ takes little memory.
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, lru_cache
-from io import BytesIO
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 
-from armap_agents.errors import ConfigurationError
+from armap_agents.errors import ArmapError, ConfigurationError
 from armap_agents.reward.backbones import Part
 from armap_agents.reward.render import Rendered, RenderedStep, Rendering, render
-from armap_agents.training.domain import domain, has_domain
-from armap_agents.training.records import Dataset, Pair, PrefixValue, Source, load_dataset
+from armap_agents.training.pairs import outcomes
+from armap_agents.training.records import Dataset, Pair, Source
 from armap_agents.trajectory import Image, Status
-
-_Record = TypeVar("_Record", Pair, PrefixValue)
 
 REMEMBERED = 8192
 """Items whose parts are kept."""
@@ -62,6 +55,7 @@ class Comparison:
         label: Chance that it is better.
         margin: Least difference of scores to aim at.
         source: Where the label comes from.
+        outcomes: Whether each does all that is asked; None where the pair does not say.
     """
 
     chosen: int
@@ -70,6 +64,7 @@ class Comparison:
     label: float
     margin: float
     source: Source
+    outcomes: tuple[bool, bool] | None
 
 
 class Examples:
@@ -135,6 +130,7 @@ class Examples:
             pair.label,
             pair.margin,
             pair.source,
+            outcomes(pair),
         )
 
     def _item(self, environment: str, trajectory: str, steps: int, instruction: str) -> int:
@@ -157,12 +153,11 @@ class Examples:
 
 @lru_cache(65536)
 def _is_picture(image: Image) -> bool:
-    from PIL import Image as Picture
+    from armap_agents.reward.backbones.pictures import open_picture
 
     try:
-        with Picture.open(BytesIO(image.data)) as picture:
-            picture.verify()
-    except Exception:  # whatever the decoders of a dozen formats meet
+        open_picture(image)
+    except ArmapError:
         return False
     return True
 
@@ -179,88 +174,3 @@ def check_images(images: Iterable[Image | None]) -> None:
                 f"image {image.sha256} of the data is no picture: delete the trajectories that "
                 "show it, make the data again, or train with --no-images"
             )
-
-
-def read_folders(folders: Iterable[Path]) -> Dataset:
-    """Return the records of data folders; those that are held out together share their `task`.
-
-    Where a domain says what a trajectory is about (`Domain.group`), that stands for the task: every
-    opening of a shop leads to every product, so that tasks alone would keep nothing apart.
-
-    Raises:
-        ConfigurationError: A folder is missing or damaged.
-    """
-    found = Dataset()
-    for data in map(load_dataset, folders):
-        found.trajectories |= data.trajectories
-        found.pairs += data.pairs
-        found.values += data.values
-    named = {pair.environment for pair in found.pairs} | {v.environment for v in found.values}
-    domains = {name: domain(name) for name in named if has_domain(name)}
-    groups = {name: own.group for name, own in domains.items() if hasattr(own, "group")}
-
-    @cache
-    def group(environment: str, trajectory: str) -> str | None:
-        own: str | None = groups[environment](found.trajectories[trajectory])
-        return own
-
-    def grouped(record: _Record, trajectory: str) -> _Record:
-        if record.environment not in groups:
-            return record
-        return replace(record, task=group(record.environment, trajectory) or record.task)
-
-    found.pairs = [grouped(pair, pair.chosen) for pair in found.pairs]
-    found.values = [grouped(value, value.trajectory) for value in found.values]
-    return found
-
-
-Key = tuple[str, str]
-"""Environment and id of a task: ids alone may coincide."""
-
-
-def split_tasks(data: Dataset, share: float, seed: int) -> tuple[list[Key], list[Key]]:
-    """Return the tasks to train on, in a fixed random order, and the held-out ones.
-
-    Each environment keeps its own share; nothing but the tasks and the seed matters.
-
-    Raises:
-        ConfigurationError: There are too few tasks to hold any out.
-    """
-    tasks: defaultdict[str, set[Key]] = defaultdict(set)
-    for pair in data.pairs:
-        tasks[pair.environment].add((pair.environment, pair.task))
-    learn: list[Key] = []
-    kept: list[Key] = []
-    for environment, keys in sorted(tasks.items()):
-        drawn = sorted(keys, key=lambda key: hashlib.sha256(f"{seed} {key}".encode()).digest())
-        count = math.ceil(share * len(drawn))
-        if not 0 < count < len(drawn):
-            raise ConfigurationError(
-                f"the data has too few tasks of {environment} to hold some out ({len(drawn)}): "
-                "generate more, or give --held-out between 0 and 1"
-            )
-        kept += drawn[:count]
-        learn += drawn[count:]
-    return learn, kept
-
-
-def share_of(tasks: Sequence[Key], share: float) -> list[Key]:
-    """Return the first of each environment's tasks: smaller shares lie inside larger ones."""
-    counts = Counter(environment for environment, _ in tasks)
-    left = {environment: math.ceil(share * count) for environment, count in counts.items()}
-    taken = []
-    for key in tasks:
-        if left[key[0]]:
-            left[key[0]] -= 1
-            taken.append(key)
-    return taken
-
-
-def part_of(data: Dataset, tasks: Iterable[Key]) -> Dataset:
-    """Return the records of some tasks."""
-    wanted = set(tasks)
-    return Dataset(
-        data.trajectories,
-        [pair for pair in data.pairs if (pair.environment, pair.task) in wanted],
-        [value for value in data.values if (value.environment, value.task) in wanted],
-    )

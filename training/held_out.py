@@ -93,13 +93,12 @@ def successes(examples: Examples) -> dict[int, bool]:
     """Return whether finished items succeeded, as far as the data knows.
 
     A Monte-Carlo return of 1 is a success and a smaller one is none. Where there is no return, a
-    finished item succeeded if it is the better side of certain pairs alone.
+    finished item succeeded if a pair says so and none says that it did not.
     """
     known: dict[int, bool] = {}
     for pair in examples.pairs:
-        if pair.label == 1:
-            known.setdefault(pair.chosen, True)
-            known[pair.rejected] = False
+        for item, good in zip((pair.chosen, pair.rejected), pair.outcomes or (), strict=False):
+            known[item] = good and known.get(item, True)
     known |= {item: value > 1 - 1e-9 for item, value in examples.values.items()}
     return {item: good for item, good in known.items() if item in examples.finished}
 

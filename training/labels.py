@@ -7,8 +7,8 @@ self-made folder. Sources, as each pair notes them:
 - ``search-environment``: episodes that a search finished, with a soft label by their true scores.
 - ``search-reward``: the same with a soft label by a calibrated reward model's `preference`.
 
-Episodes with true scores give `PrefixValue`s of one continuation too, their true score. Training
-tasks alone are labelled.
+Episodes with true scores that stand in a pair give `PrefixValue`s of one continuation too, their
+true score. Training tasks alone are labelled.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from armap_agents.errors import ConfigurationError
 from armap_agents.evaluation.truth import Environments
 from armap_agents.locks import only_writer
 from armap_agents.reward_model import RewardModel
+from armap_agents.training.datacard import FILES
 from armap_agents.training.episodes import (
     Found,
     acted_out,
@@ -257,7 +258,7 @@ def card(report: dict[str, Any], source: Source) -> str:
     )
     return "\n".join(
         [
-            f"# Labelled pairs for {report['environment']}",
+            f"{FILES}# Labelled pairs for {report['environment']}",
             "",
             f"Made by `armap label {report['environment']}` with seed {config['seed']} on "
             f"{report['tasks']:,} tasks, at most {config['most']} pairs each. Labels: `{source}`, "

@@ -24,10 +24,20 @@ OTHER_EPISODE = "other episode"
 """Kind of the pairs whose worse one does what another instruction asks for."""
 
 LESS = "does less"
-"""Kind of the pairs of two trajectories neither of which need do all that is asked."""
+"""Kind of the pairs of two trajectories neither of which does all that is asked."""
+
+SELF_MADE = ("perturb", "llm")
+"""Sources of labels that say what is right; the others say which of two is better."""
 
 CLEARLY = 0.2
 """Least difference of the shares of an instruction that two trajectories fulfil, to be a pair."""
+
+
+def outcomes(pair: Pair) -> tuple[bool, bool] | None:
+    """Return whether the better and the worse side do all that is asked; None where none says."""
+    if pair.source not in SELF_MADE or pair.label != 1:
+        return None
+    return pair.kind != LESS, False
 
 
 @dataclass(frozen=True)

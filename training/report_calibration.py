@@ -18,14 +18,12 @@ from numpy.typing import ArrayLike
 
 from armap_agents.evaluation.quality import EPISODES, mann_whitney
 from armap_agents.reward.calibration import expected_calibration_error, reliability
+from armap_agents.training.pairs import outcomes
 from armap_agents.training.records import Dataset, Pair, PrefixValue
 from armap_agents.training.report_accuracy import Floats, Mask, Prefix, finished, sides
 
 THRESHOLDS: dict[str, float] = {"any success": 1e-9, "half or more": 0.5, "always": 1 - 1e-9}
 """Monte-Carlo returns from which a prefix counts as good, by name."""
-
-SELF_MADE = ("perturb", "llm")
-"""Sources whose pairs set a success against a failure; others set better against worse."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -188,9 +186,8 @@ def singles(
 ) -> dict[Prefix, bool]:
     """Return the distinct finished episodes among pairs' sides, and whether each succeeded.
 
-    Where the return of an episode is known, 1 is a success and less is none. Else the better side
-    of a certain, self-made pair is a success and the worse side none; an episode that is the one
-    here and the other there is left out.
+    Where the return of an episode is known, 1 is a success and less is none. Else the pairs say
+    it (`outcomes`); an episode that is a success here and a failure there is left out.
 
     Args:
         data: What the pairs are of.
@@ -199,10 +196,11 @@ def singles(
     """
     told: defaultdict[Prefix, set[bool]] = defaultdict(set)
     for pair in pairs:
-        certain = pair.source in SELF_MADE and pair.label == 1
-        for side, success in zip(sides(pair), (True, False), strict=True):
-            if finished(data, side) and (certain or side in returns):
-                told[side].add(returns[side] > 1 - 1e-9 if side in returns else success)
+        for side, success in zip(sides(pair), outcomes(pair) or (None, None), strict=True):
+            if side in returns:
+                success = returns[side] > 1 - 1e-9
+            if success is not None and finished(data, side):
+                told[side].add(success)
     return {prefix: True in said for prefix, said in told.items() if len(said) == 1}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import TypedDict, TypeVar
@@ -50,22 +50,15 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Training:
-    """Which of the data's records a model was trained on.
+    """What of the data a model was trained on.
 
     Attributes:
-        tasks: Tasks whose records it was trained on.
-        held_out: Tasks that it never saw.
-        sources: Label sources of its pairs; none named, all.
+        pairs: Those that it was trained on.
+        tasks: Tasks that it was trained on.
     """
 
+    pairs: frozenset[Pair]
     tasks: frozenset[Key]
-    held_out: frozenset[Key]
-    sources: frozenset[str] = frozenset()
-
-    def saw(self, pair: Pair) -> bool:
-        """Whether the model was trained on a pair."""
-        used = not self.sources or pair.source in self.sources
-        return used and (pair.environment, pair.task) in self.tasks
 
 
 class Report(TypedDict):
@@ -77,37 +70,35 @@ class Report(TypedDict):
     environments: dict[str, EnvironmentReport]
 
 
-def training_of(folder: Path, folders: Sequence[Path], data: Dataset) -> Training | None:
-    """Return what a model was trained on, as its folder notes it.
+def training_of(folder: Path, data: Dataset) -> Training | None:
+    """Return what of the data a model was trained on, as its folder notes it.
 
     Args:
         folder: The model's; something else, such as an address, says nothing.
-        folders: The report's data folders.
-        data: What they hold.
+        data: What `read_folders` returned, of the folders that it was trained on or of others.
 
     Returns:
-        None where the folder says nothing, or the model was trained on other data.
+        None where the folder says nothing.
 
     Raises:
         ConfigurationError: The folder's note is damaged.
     """
-    path = folder / "training.json"
-    if not path.is_file():
+    noted, path = folder / "training.json", folder / "split.json"
+    if not (noted.is_file() and path.is_file()):
         return None
-    from armap_agents.training.checkpoint import data_digest
-    from armap_agents.training.examples import share_of, split_tasks
+    from armap_agents.training.split import Split
 
     try:
-        noted = json.loads(path.read_text("utf-8"))
-        if noted["data_sha256"] != data_digest(folders):
-            return None
-        learn, kept = split_tasks(data, float(noted["held_out"]), noted["seed"])
-        tasks = share_of(learn, float(noted["fraction"]))
-        return Training(frozenset(tasks), frozenset(kept), frozenset(noted["sources"]))
+        split = Split.from_json(path.read_text("utf-8"))
+        sources = json.loads(noted.read_text("utf-8"))["sources"]
+        used = [pair for pair in data.pairs if not sources or pair.source in sources]
+        learn, _ = split.of(replace(data, pairs=used))
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigurationError(
-            f"{path} is damaged ({error!r}): delete it to report on all tasks"
+            f"{folder} has a damaged {noted.name} or {path.name} ({error!r}): delete both to "
+            "report on all tasks"
         ) from None
+    return Training(frozenset(learn.pairs), split.learned)
 
 
 async def reward_report(
@@ -126,8 +117,7 @@ async def reward_report(
         model: Any reward model; one with `avalue`, `probability` and `preference` is asked for
             these too.
         data: What it is judged on.
-        training: What it was trained on, where that is known; the report is then on the held-out
-            tasks.
+        training: What it was trained on, where that is known; the report is then on other tasks.
         everything: Judge on all tasks, even those that it was trained on.
         limit: Most pairs, and most prefixes with values, per environment; a random choice of more.
         seed: Of that choice, and of the shuffled instructions.
@@ -177,11 +167,11 @@ def questions(
     elif everything:
         words = "all, those that the model was trained on among them"
     else:
-        words = "those held out from the model's training"
+        words = "those held out from the model's training, and any that it never met"
 
     def judged(record: Pair | PrefixValue) -> bool:
         key = (record.environment, record.task)
-        return training is None or everything or key in training.held_out
+        return training is None or everything or key not in training.tasks
 
     kept = [pair for pair in data.pairs if pair.label != 0.5 and judged(pair)]
     if not kept:
@@ -195,7 +185,7 @@ def questions(
         pairs = _some(own, limit, seed)
         trained = None
         if training is not None:
-            trained = [p for p in data.pairs if p.environment == name and training.saw(p)]
+            trained = [p for p in data.pairs if p.environment == name and p in training.pairs]
         returns = returns_of(v for v in data.values if v.environment == name and judged(v))
         some = _some(list(returns), limit, seed)
         asked[name] = Questions(

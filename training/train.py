@@ -6,6 +6,7 @@ in the end is named in `reward.settings`; the model card says what it is worth.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -33,20 +34,14 @@ from armap_agents.training.card import model_card
 from armap_agents.training.checkpoint import data_digest
 from armap_agents.training.config import TrainConfig
 from armap_agents.training.domain import domain, has_domain
-from armap_agents.training.examples import (
-    Comparison,
-    Examples,
-    part_of,
-    read_folders,
-    share_of,
-    split_tasks,
-)
-from armap_agents.training.identity import check_identity
+from armap_agents.training.examples import Comparison, Examples
+from armap_agents.training.identity import check_identity, write_whole
 from armap_agents.training.plots import draw_training
 from armap_agents.training.records import Dataset
+from armap_agents.training.split import Split, draw_split, read_folders
 from armap_agents.training.trainer import CHECKPOINTS, Status, Trainer, open_accelerator
 
-CONFIG, CARD = "training.json", "README.md"
+CONFIG, SPLIT, CARD = "training.json", "split.json", "README.md"
 
 
 def train(
@@ -84,16 +79,19 @@ def train(
         seed=config.seed,
     )
     written = renderings(dataset, config)
-    learn, kept = split_examples(dataset, written, network, config)
+    split = draw_split(dataset, config.held_out, config.fraction, config.seed)
+    learn, kept = split_examples(dataset, split, written, network)
     identity = {
         **asdict(config),
         "data_sha256": data_digest(data),
+        "split_sha256": hashlib.sha256(split.to_json().encode()).hexdigest(),
         "backbone_sha256": network.backbone.spec.sha256,
     }
     main = accelerator.is_main_process
     with only_writer(out) if main else nullcontext():
         if main:
             check_identity(out / CONFIG, json.loads(json.dumps(identity)), "another training run")
+            write_whole(out / SPLIT, split.to_json())
         accelerator.wait_for_everyone()
         if not (out / SETTINGS).exists():
             batches = Batches(learn, config.rows, config.positions, config.seed)
@@ -112,12 +110,9 @@ def read_data(folders: Sequence[Path], config: TrainConfig) -> Dataset:
     Raises:
         ConfigurationError: A folder is damaged, or nothing is left.
     """
-    dataset = read_folders(folders)
-    sources = Counter(pair.source for pair in dataset.pairs)
-    if config.sources:
-        dataset.pairs = [pair for pair in dataset.pairs if pair.source in config.sources]
+    dataset = read_folders(folders, config.sources)
     if not dataset.pairs:
-        have = ", ".join(sources) or "no pairs at all"
+        have = ", ".join({pair.source for pair in read_folders(folders).pairs}) or "no pairs at all"
         raise ConfigurationError(
             f"{', '.join(map(str, folders))} has no pairs to train on (it has {have}): generate "
             "more, or name other --sources"
@@ -173,18 +168,14 @@ def renderings(dataset: Dataset, config: TrainConfig) -> dict[str, Rendering]:
 
 
 def split_examples(
-    dataset: Dataset, written: dict[str, Rendering], network: RewardNetwork, config: TrainConfig
+    dataset: Dataset, split: Split, written: dict[str, Rendering], network: RewardNetwork
 ) -> tuple[Examples, Examples]:
-    """Return training and held-out examples; no task is in both.
+    """Return training and held-out examples.
 
     Raises:
         ConfigurationError: One side has no pair of two that differ.
     """
-    tasks, kept_tasks = split_tasks(dataset, config.held_out, config.seed)
-    learn, kept = (
-        Examples(part_of(dataset, some), written, network.backbone.parts)
-        for some in (share_of(tasks, config.fraction), kept_tasks)
-    )
+    learn, kept = (Examples(part, written, network.backbone.parts) for part in split.of(dataset))
     if not learn.pairs or not kept.pairs:
         raise ConfigurationError(
             f"the data has {len(learn.pairs)} pairs to train on and {len(kept.pairs)} held-out "

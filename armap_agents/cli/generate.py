@@ -107,6 +107,13 @@ def generate(
     writer_model: Annotated[
         str | None, typer.Option(help="Name under which it is served; default: the policy's.")
     ] = None,
+    writer_api_key_env: Annotated[
+        str | None,
+        typer.Option(
+            help="NAME of the variable that holds the writer's key; default: the policy's, where "
+            "both have the same address."
+        ),
+    ] = None,
     e: EnvironmentOptions = [],  # noqa: B006 - typer copies defaults
 ) -> None:
     """Explore, write instructions, corrupt, and write pairs of better and worse trajectories.
@@ -132,7 +139,9 @@ def generate(
         continuations=continuations,
     )
 
-    def endpoint(what: str, url: str | None, model: str | None) -> PolicyConfig | None:
+    def endpoint(
+        what: str, url: str | None, model: str | None, key: str | None
+    ) -> PolicyConfig | None:
         if (url is None) != (model is None):
             raise ConfigurationError(f"a {what} needs both --{what}-url and --{what}-model")
         if url is None or model is None:
@@ -140,13 +149,13 @@ def generate(
         return PolicyConfig(
             url,
             model,
-            policy_api_key_env,
+            key,
             cast(Literal["chat", "completion"], policy_style),  # `PolicyConfig` refuses others
             timeout=policy_timeout,
             max_concurrency=policy_concurrency,
         )
 
-    policy = endpoint("policy", policy_url, policy_model)
+    policy = endpoint("policy", policy_url, policy_model, policy_api_key_env)
     if policy_share and policy is None:
         raise ConfigurationError(
             f"--policy-share {policy_share:g} needs a policy: give --policy-url and --policy-model"
@@ -160,6 +169,8 @@ def generate(
         "writer",
         writer_url or (policy_url if writer_model else None),
         writer_model or (policy_model if writer_url else None),
+        # The policy's key is not for another host.
+        writer_api_key_env or (policy_api_key_env if writer_url in (None, policy_url) else None),
     )
     if not (config.policy_share or config.written_share or config.llm_share):
         policy = writer = None  # an endpoint that nothing is asked of need not answer

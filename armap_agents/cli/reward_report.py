@@ -71,12 +71,12 @@ def report_with_progress(
     """
     from armap_agents.reward import load_reward
     from armap_agents.reward_model import registered_reward
-    from armap_agents.training.examples import read_folders
     from armap_agents.training.reward_report import reward_report, training_of
+    from armap_agents.training.split import read_folders
 
     dataset = read_folders(data)
     loaded = registered_reward(model) or load_reward(model)
-    training = training_of(Path(model), data, dataset)
+    training = training_of(Path(model), dataset)
     columns = (
         TextColumn("report"),
         BarColumn(),

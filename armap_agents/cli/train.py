@@ -17,7 +17,7 @@ from rich.table import Table
 
 from armap_agents.cli.options import Seed, parse_pairs
 from armap_agents.errors import ConfigurationError
-from armap_agents.training.config import TrainConfig
+from armap_agents.training.config import DEFAULT_MINUTES, TrainConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,13 +75,20 @@ def train(
         list[str],
         typer.Option("-B", metavar="KEY=VALUE", help="Option of the backbone, such as rank=32."),
     ] = [],  # noqa: B006 - typer copies defaults
-    minutes: Annotated[float, typer.Option(min=0.01, help="Time budget.")] = DEFAULT.minutes,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            help="Time budget. Of several budgets the one that is used up first ends training.",
+            show_default=f"{DEFAULT_MINUTES:g} without another budget",
+        ),
+    ] = None,
     cpu_minutes: Annotated[
         float | None,
-        typer.Option(min=0.01, help="Budget of CPU time instead, for a machine in shared use."),
+        typer.Option(min=0.01, help="Budget of CPU time, for a machine in shared use."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="End after as many steps, if sooner: reproducible.")
+        int | None, typer.Option(min=1, help="Budget of optimiser steps: reproducible.")
     ] = None,
     rows: Annotated[
         int, typer.Option(min=2, help="Trajectories encoded at once, at most.")
