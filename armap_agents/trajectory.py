@@ -34,6 +34,13 @@ def content_hash(value: JSON) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
+def _text(value: object) -> str:
+    """Return a text; JSON may hold anything in its place."""
+    if not isinstance(value, str):
+        raise TypeError(f"{str(value)[:40]!r} is no text")
+    return value
+
+
 @dataclass(frozen=True)
 class Image:
     """A picture an environment showed.
@@ -131,7 +138,7 @@ class Task:
             )
         return cls(
             id=str(value["id"]),
-            environment=value["environment"],
+            environment=_text(value["environment"]),
             split=value.get("split", "train"),
             instruction=value.get("instruction"),
             max_steps=value.get("max_steps"),
@@ -195,7 +202,7 @@ class Observation:
         actions = value.get("actions")
         image = value.get("image")
         return cls(
-            text=value["text"],
+            text=_text(value["text"]),
             actions=None if actions is None else tuple(actions),
             templates=tuple(value.get("templates", ())),
             schema=value.get("schema"),
@@ -238,7 +245,7 @@ class Step:
     def from_dict(cls, value: Mapping[str, Any], blobs: BlobReader | None = None) -> Step:
         """Rebuild a step; `blobs` reads image bytes that do not travel inline."""
         return cls(
-            value["action"],
+            _text(value["action"]),
             Observation.from_dict(value["observation"], blobs),
             value.get("done", False),
             value.get("thought"),
@@ -352,10 +359,14 @@ class Trajectory:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], blobs: BlobReader | None = None) -> Trajectory:
-        """Rebuild a trajectory; `blobs` reads image bytes that do not travel inline."""
+        """Rebuild a trajectory; `blobs` reads image bytes that do not travel inline.
+
+        Raises:
+            KeyError, TypeError, ValueError, ArmapError: It is no trajectory.
+        """
         return cls(
             task=Task.from_dict(value["task"]),
-            instruction=value["instruction"],
+            instruction=_text(value["instruction"]),
             observation=Observation.from_dict(value["observation"], blobs),
             steps=tuple(Step.from_dict(step, blobs) for step in value["steps"]),
             status=Status(value["status"]),

@@ -9,9 +9,10 @@ more and costs less. All of it goes on where it was interrupted:
     python benchmarks/ablations.py images --out runs/ablations                  # needs Chromium
     python benchmarks/ablations.py explorer --environment game24 --out runs/ablations
 
-What a variant costs is `--pairs` of data and `--cpu-minutes` of training, the same for all. The
-explorers and the label sources need an endpoint (ARMAP_POLICY_URL and ARMAP_POLICY_MODEL, as under
-`armap serve policy -- …`).
+A variant costs `--pairs` of data and `--cpu-minutes` of training, the same for all. How many pairs
+it trains on is not: `data` takes a share of them, `sources` those of a source, and true scores make
+as many as they tell apart. The explorers and the label sources need an endpoint (ARMAP_POLICY_URL
+and ARMAP_POLICY_MODEL, as under `armap serve policy -- …`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from rich.console import Console
 from rich.table import Table
 from solved_pairs import DEPTHS, accuracy, evaluation_pairs, summary
 
+from armap_agents.cli.evaluate import parse_seeds
 from armap_agents.reward import load_reward
 
 console = Console(stderr=True)
@@ -125,16 +127,17 @@ def run(*command: str | Path) -> None:
         raise SystemExit(1)
 
 
-def made(variant: Variant, environment: str, out: Path, pairs: int, seed: str) -> Path:
+def made(variant: Variant, environment: str, out: Path, pairs: int, seed: int) -> Path:
     """Return the variant's data folder, made or completed."""
     folder = out / f"{variant.data}-{seed}"
-    size = ("--pairs", str(pairs), "--seed", seed)
+    draws = ("--seed", str(seed))
+    size = ("--pairs", str(pairs), *draws)
     run("armap", "generate", environment, "--out", folder, *size, *variant.generate)
     if not variant.label:
         return folder
     labelled = out / f"labelled-{seed}"
     by = ("--by", "environment", *_fast(environment))
-    run("armap", "label", environment, "--from", folder, "--out", labelled, *by)
+    run("armap", "label", environment, "--from", folder, "--out", labelled, *by, *draws)
     return labelled
 
 
@@ -143,14 +146,14 @@ def _fast(environment: str) -> tuple[str, ...]:
     return ("-E", "render=false") if environment == "webshop" else ()
 
 
-def judge_by_search(models: Mapping[str, str], seeds: Sequence[str], out: Path) -> None:
+def judge_by_search(models: Mapping[str, str], seeds: Sequence[int], out: Path) -> None:
     """Have the models order the pairs of Game of 24's test puzzles, all seeds of one together."""
     table = Table("variant", *DEPTHS.values(), title="Pair accuracy judged by exhaustive search")
     found = {}
     for name, model in models.items():
         hits: dict[str, dict[str, list[float]]] = {depth: {} for depth in DEPTHS.values()}
         for seed in seeds:
-            score = load_reward(model.replace("{seed}", seed)).score
+            score = load_reward(model.replace("{seed}", str(seed))).score
             for steps, depth in DEPTHS.items():
                 pairs = evaluation_pairs("test", steps, SOLVED_PAIRS)
                 for task, own in accuracy(pairs, score).items():
@@ -191,14 +194,14 @@ def main(
     shape = () if environment == "game24" else ("--rows", "12", "-B", "part_tokens=128")
     for variant in ABLATIONS[ablation.value]:
         models[variant.name] = f"{home}/reward_{variant.recipe}-{{seed}}"
-        for seed in seeds.split(","):
+        for seed in parse_seeds(seeds):
             data = made(variant, environment, home, pairs, seed)
-            model = models[variant.name].replace("{seed}", seed)
-            budget = ("--cpu-minutes", str(cpu_minutes), "--seed", seed)
+            model = models[variant.name].replace("{seed}", str(seed))
+            budget = ("--cpu-minutes", str(cpu_minutes), "--seed", str(seed))
             run("armap", "train", data, "--out", model, *budget, *shape, *variant.train)
     found = home / f"{ablation.value}.json"
     if environment == "game24":
-        judge_by_search(models, seeds.split(","), found)
+        judge_by_search(models, parse_seeds(seeds), found)
         return
     images = ablation is Ablation.IMAGES
     stored = home / ("candidates-seen" if images else "candidates")

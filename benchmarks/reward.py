@@ -15,7 +15,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -145,17 +146,15 @@ async def serving(folder: Path, trajectories: Sequence[Trajectory], rounds: int)
     shares = [list(trajectories[k::CLIENTS]) for k in range(CLIENTS)]
     ratios = []
     for _ in range(rounds):
-        server, address = start_server(folder)
-        clients = [await asyncio.to_thread(load_reward, address) for _ in shares]
-        remote = await timed(
-            lambda clients=clients: asyncio.gather(  # type: ignore[misc]
-                *(c.ascore(share) for c, share in zip(clients, shares, strict=True))
+        with served(folder) as address:
+            clients = [await asyncio.to_thread(load_reward, address) for _ in shares]
+            remote = await timed(
+                lambda clients=clients: asyncio.gather(  # type: ignore[misc]
+                    *(c.ascore(share) for c, share in zip(clients, shares, strict=True))
+                )
             )
-        )
-        for client in clients:
-            await client.aclose()
-        server.terminate()
-        server.wait()
+            for client in clients:
+                await client.aclose()
         model = load_reward(folder)
         local = await timed(lambda model=model: model.ascore(trajectories))  # type: ignore[misc]
         await model.aclose()
@@ -167,16 +166,24 @@ async def serving(folder: Path, trajectories: Sequence[Trajectory], rounds: int)
     )
 
 
-def start_server(folder: Path) -> tuple[subprocess.Popen[str], str]:
-    """Serve a model on a free port; return the process and its address."""
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a model on a free port for the length of a block; give its address."""
     armap = str(Path(sys.executable).parent / "armap")
-    server = subprocess.Popen(
+    with subprocess.Popen(
         [armap, "serve", "reward", str(folder), "--port", "0"], stderr=subprocess.PIPE, text=True
-    )
+    ) as server:
+        try:
+            yield _address(server)
+        finally:
+            server.terminate()
+
+
+def _address(server: subprocess.Popen[str]) -> str:
     assert server.stderr is not None
     for line in server.stderr:
         if "http://" in line:
-            return server, line[line.index("http://") :].split()[0].rstrip(".;")
+            return line[line.index("http://") :].split()[0].rstrip(".;")
     raise SystemExit("the server did not start")
 
 

@@ -9,11 +9,9 @@ model is loaded.
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from pathlib import Path
 
-from armap_agents.errors import ConfigurationError
-from armap_agents.reward.loaded import LoadedReward
+from armap_agents.reward.loaded import LoadedReward, require_torch
 from armap_agents.reward.objectives import register_penalty
 from armap_agents.reward.wire import is_address
 
@@ -36,10 +34,7 @@ def load_reward(source: str | Path) -> LoadedReward:
         from armap_agents.reward.client import open_client
 
         return open_client(str(source))
-    if find_spec("torch") is None:
-        raise ConfigurationError(
-            "trained reward models need torch: install it with `pip install 'armap-agents[reward]'`"
-        )
+    require_torch()
     # Idle OpenMP threads that spin steal the cores from the policy server beside us.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from armap_agents.reward.scorer import TrainedReward

@@ -19,7 +19,7 @@ import httpx
 
 from armap_agents.errors import ArmapError
 from armap_agents.reward.endpoint import PATIENCE_SECONDS, Endpoint
-from armap_agents.reward.loaded import LoadedReward
+from armap_agents.reward.loaded import LoadedReward, require_torch
 from armap_agents.reward.settings import Settings
 from armap_agents.reward.wire import KEY_VARIABLE, MIB, Limits, Output, request_body, written
 from armap_agents.trajectory import Trajectory
@@ -48,7 +48,8 @@ def open_client(
         patience: Seconds for which requests to a server that is gone or busy are tried again.
 
     Raises:
-        ConfigurationError: The address is none, or the key is missing.
+        ConfigurationError: The address is none, the key is missing, or a vLLM server answers and
+            torch, which its client needs, is not installed.
         ArmapError: Nobody answers there, the key is refused, or it serves no reward model.
     """
     endpoint = Endpoint(url, api_key_env or os.environ.get(KEY_VARIABLE), patience)
@@ -57,6 +58,7 @@ def open_client(
         return RemoteReward(endpoint, described)
     _, served = endpoint.get("/v1/models")
     if isinstance(served, dict) and served.get("data"):
+        require_torch()
         from armap_agents.reward.vllm import open_vllm
 
         return open_vllm(endpoint, served["data"])

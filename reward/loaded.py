@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any, NoReturn
 
 from armap_agents.errors import ConfigurationError
@@ -81,7 +82,8 @@ class LoadedReward(ABC):
     def of(self, environment: str) -> BoundReward:
         """Return the same model with the scale of its scores in an environment.
 
-        One that it was not trained on is scored and scaled like the first one that it was.
+        One that it was not trained on is read like the first one that it was; its scores have no
+        scale (mean 0, spread 1) and no calibration.
         """
         return BoundReward(self, self.settings.of(environment))
 
@@ -139,6 +141,14 @@ class BoundReward:
     def value(self, prefixes: Sequence[Trajectory]) -> list[float]:
         """Return what `avalue` returns and wait; for scripts, never inside an event loop."""
         return self._model.value(prefixes)
+
+
+def require_torch() -> None:
+    """Raise `ConfigurationError` where torch is not installed; in time, before it is imported."""
+    if find_spec("torch") is None:
+        raise ConfigurationError(
+            "trained reward models need torch: install it with `pip install 'armap-agents[reward]'`"
+        )
 
 
 def _calibrate(model: LoadedReward | BoundReward, known: EnvironmentSettings) -> None:

@@ -104,7 +104,7 @@ def new_network(
         ConfigurationError: There is no such backbone.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs too
         return RewardNetwork(new_backbone(kind, weights, options, dtype=dtype))
 
 

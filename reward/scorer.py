@@ -240,5 +240,6 @@ def _digest(folder: Path) -> str:
     weights = [*folder.glob("*.safetensors"), *(folder / ADAPTER).glob("*.safetensors")]
     for path in (folder / SETTINGS, *sorted(weights)):
         digest.update(path.name.encode())
-        digest.update(path.read_bytes())
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()[:16]

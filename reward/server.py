@@ -27,7 +27,6 @@ from starlette.requests import ClientDisconnect
 
 from armap_agents.errors import ArmapError, ConfigurationError
 from armap_agents.reward.wire import (
-    REQUEST_SCHEMA,
     Found,
     Limits,
     Output,
@@ -62,13 +61,12 @@ def create_app(
         api_key: What requests must carry as ``Authorization: Bearer …``; `/health` is open.
         limits: What clients may send.
     """
-    app = FastAPI(title="armap reward model", docs_url=None, redoc_url=None)
+    app = FastAPI(openapi_url=None)
     app.add_exception_handler(RequestRefused, _refusal)
     app.add_exception_handler(HTTPException, _refusal)
     app.add_exception_handler(Exception, _failure)
     guarded = [Depends(_key_check(api_key))]
     scoring = _Scoring(model, limits)
-    body = {"required": True, "content": {"application/json": {"schema": REQUEST_SCHEMA}}}
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -84,7 +82,7 @@ def create_app(
             **model.settings.to_dict(),
         }
 
-    @app.post("/score", dependencies=guarded, openapi_extra={"requestBody": body})
+    @app.post("/score", dependencies=guarded)
     async def score(request: Request) -> Response:
         """Score trajectories; one that cannot be scored is null, with its error beside."""
         scoring.check_room(1)

@@ -81,9 +81,14 @@ class Settings:
     schema_version: int = SCHEMA_VERSION
 
     def of(self, environment: str) -> EnvironmentSettings:
-        """Return what is known about an environment; the first one's for a foreign one."""
+        """Return what is known about an environment; of a foreign one, the first one's rendering.
+
+        Scale and calibration were measured where they belong and say nothing elsewhere.
+        """
         known = self.environments
-        return known[environment] if environment in known else next(iter(known.values()))
+        if environment in known:
+            return known[environment]
+        return EnvironmentSettings(next(iter(known.values())).rendering)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as pure JSON."""

@@ -27,20 +27,6 @@ OUTPUTS: tuple[Output, ...] = get_args(Output)
 Found = dict[Output, float] | ArmapError
 """What became of a trajectory: each output that was wanted, or why there is none."""
 
-REQUEST_SCHEMA = {
-    "type": "object",
-    "required": ["trajectories"],
-    "properties": {
-        "trajectories": {
-            "type": "array",
-            "items": {"type": "object"},
-            "description": "Each one is Trajectory.to_dict(inline=True).",
-        },
-        "outputs": {"type": "array", "items": {"enum": list(OUTPUTS)}, "default": ["score"]},
-    },
-}
-"""JSON Schema of a request, for the server's own description."""
-
 MIB = 1 << 20
 
 
@@ -88,10 +74,14 @@ def check_address(url: str) -> None:
             "a reward server's address holds no password and no query, it is written into traces: "
             f"put the key into a variable and its name into {KEY_VARIABLE}"
         )
+    import httpx  # slow to import, and who names no address never asks for it
+
     try:
-        parsed = urlsplit(url)
-        usable = is_address(url) and bool(parsed.hostname) and parsed.port != 0
-    except ValueError:
+        asked = httpx.URL(url)
+        # Name resolution refuses what it cannot write so, an empty or a long label.
+        asked.raw_host.decode("ascii").encode("idna")
+        usable = is_address(url) and bool(asked.host) and urlsplit(url).port != 0
+    except (ValueError, httpx.InvalidURL):
         usable = False
     if not usable:
         raise ConfigurationError(
@@ -194,9 +184,10 @@ def read_request(body: bytes, limits: Limits) -> ScoreRequest:
 def _read(value: Any, image_bytes: int) -> Trajectory | ArmapError:
     try:
         trajectory = Trajectory.from_dict(value)
-        name = value.get("id", trajectory.id)
-        if not all(isinstance(text, str) for text in [name, *_texts(trajectory)]):
-            raise TypeError
+        if "id" in value:  # errors shall name the sender's, and not the hash of what it sent
+            if not isinstance(value["id"], str):
+                raise TypeError
+            vars(trajectory)["id"] = value["id"]
     except ArmapError as error:
         return error
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error):
@@ -212,12 +203,6 @@ def _read(value: Any, image_bytes: int) -> Trajectory | ArmapError:
 
 def _observations(trajectory: Trajectory) -> list[Observation]:
     return [trajectory.observation, *(step.observation for step in trajectory.steps)]
-
-
-def _texts(trajectory: Trajectory) -> list[Any]:
-    """Return all that must be strings; JSON may have held anything in their place."""
-    seen = [observation.text for observation in _observations(trajectory)]
-    return [trajectory.task.environment, trajectory.instruction, *trajectory.actions, *seen]
 
 
 def _images(trajectory: Trajectory) -> list[Image]:

@@ -304,6 +304,14 @@ def test_the_seed_alone_draws_the_weights(folder: Path) -> None:
     assert not torch.equal(first.heads.weight, other.heads.weight)
 
 
+def test_the_draws_of_gpus_are_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise AssertionError("the GPUs were seeded")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", refuse)
+    new_network("minilm", str(folder), {}, seed=3)
+
+
 def loss_of(network: RewardNetwork) -> Tensor:
     good = [network.backbone.parts(counting(n)) for n in range(1, 5)]
     bad = [network.backbone.parts(rendered("1 2 3", "7", "9", f"{n}")) for n in range(4)]

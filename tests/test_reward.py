@@ -15,6 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reward_servers import serving
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from tiny_reward import save_random_reward
 
 from armap_agents import resources
@@ -191,6 +196,13 @@ async def test_each_environment_has_its_own_rendering_scale_and_calibration(both
     await model.aclose()
 
 
+def test_a_foreign_environment_has_no_scale_and_no_calibration(folder: Path) -> None:
+    foreign = load_reward(folder).of("elsewhere")
+    assert (foreign.mean, foreign.std) == (0.0, 1.0)
+    assert not hasattr(foreign, "probability")
+    assert not hasattr(foreign, "preference")
+
+
 def test_a_model_of_several_environments_says_how_to_ask(both: Path, folder: Path) -> None:
     model, only = load_reward(both), load_reward(folder)
     for ask in (
@@ -211,6 +223,19 @@ def test_a_model_without_calibration_has_no_probability(tmp_path: Path) -> None:
     assert not hasattr(model, "probability")
     assert not hasattr(model, "preference")
     assert not hasattr(model.of("maze"), "probability")
+
+
+def test_without_torch_folders_and_vllm_servers_say_so_alike(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def models(_: Request) -> Response:
+        return JSONResponse({"data": [{"id": "reward", "root": str(folder)}]})
+
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with serving(Starlette(routes=[Route("/v1/models", models)])) as url:
+        for source in (str(folder), url):
+            with pytest.raises(ConfigurationError, match=r"need torch: .*armap-agents\[reward\]"):
+                load_reward(source)
 
 
 async def test_planners_get_the_scale_of_their_environment(both: Path) -> None:
@@ -451,7 +476,7 @@ def test_bad_folders_get_one_line(
         ({"options": None}, "options are none"),
         ({"options": {"rank": 10**9}}, r"reward\.json is damaged"),
         ({"weights": 5}, "no backbone"),
-        ({"weights": "/nowhere/at/all"}, "no model"),
+        ({"weights": "/nowhere/at/all"}, "put its weights back there"),
     ],
 )
 def test_another_backbone_is_refused(

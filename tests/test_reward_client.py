@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from functools import partial
@@ -209,6 +209,17 @@ async def test_a_trajectory_that_cannot_be_scored_is_named() -> None:
     one_line(failed)
 
 
+async def test_a_servers_error_names_a_trajectory_as_its_sender_does() -> None:
+    class Picky(Shade):
+        async def ascore(self, trajectories: Sequence[Trajectory]) -> list[float]:
+            raise ArmapError(f"trajectory {trajectories[0].id} (task 0): it is odd")
+
+    bad = ending("1")
+    with serving(create_app(Picky())) as url, pytest.raises(ArmapError) as failed:
+        await load_reward(url).ascore([bad])
+    assert one_line(failed).endswith(f"cannot score trajectory {bad.id} (task 0): it is odd")
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -217,6 +228,11 @@ async def test_a_trajectory_that_cannot_be_scored_is_named() -> None:
         "http://[",
         "http://host:port",
         "http://host:99999",
+        "http://exämple..com",
+        "http://ho\x01st",
+        "http://..",
+        "http://" + "a" * 70,
+        "http://xn--a",
         "HTTP://user:pw@host:1",
         "http://user:p/w@host:1",
         "http://host:1?key=pw",

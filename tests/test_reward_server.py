@@ -123,15 +123,16 @@ def test_a_bad_trajectory_costs_one_item() -> None:
         ending("0", Image(b"no picture")).to_dict(inline=True),
         ending("nan").to_dict(),
         ending("1", picture(1)).to_dict(),  # its bytes stayed at home
+        ending("1").to_dict() | {"id": 7},
     ]
     with serving(create_app(Shade())) as url:
         body = {"trajectories": items, "outputs": ["score", "value"]}
         answer = httpx.post(f"{url}/score", json=body).json()
-    assert answer["scores"] == [0.0, *[None] * 7, 1.0, 2.0, 3.0, 4.0, 5.0]
-    assert answer["values"] == [0.01, *[None] * 7, *[0.01] * 5]
+    assert answer["scores"] == [0.0, *[None] * 8, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert answer["values"] == [0.01, *[None] * 8, *[0.01] * 5]
     lines = {error["index"]: error["error"] for error in answer["errors"]}
-    assert list(lines) == [1, 2, 3, 4, 5, 6, 7]
-    assert "it is no trajectory" in lines[1] == lines[2] == lines[4]
+    assert list(lines) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert "it is no trajectory" in lines[1] == lines[2] == lines[4] == lines[8]
     assert "is damaged" in lines[3]
     assert "could not be scored (UnidentifiedImageError)" in lines[5]
     assert "nan" in lines[6]
@@ -253,6 +254,7 @@ def test_a_key_guards_all_but_health() -> None:
                 assert response.status_code == 401
                 assert SECRET not in refusal(response)
         assert httpx.get(f"{url}/health").status_code == 200
+        assert httpx.get(f"{url}/openapi.json").status_code == 404
         headers = {"Authorization": f"Bearer {SECRET}"}
         assert httpx.post(f"{url}/score", json=body, headers=headers).json()["scores"] == [1.0]
 

@@ -131,6 +131,15 @@ def test_unknown_models_are_refused_with_the_known_ones(tmp_path: Path) -> None:
         models.resolve_model(str(tmp_path))
 
 
+def test_a_path_without_a_folder_says_that_the_folder_is_missing(tmp_path: Path) -> None:
+    gone = str(tmp_path / "gone")
+    with pytest.raises(ConfigurationError, match=f"no folder {gone}: .*all-minilm-l6-v2") as raised:
+        models.pull(gone)
+    assert "\n" not in str(raised.value)
+    with pytest.raises(ConfigurationError, match=r"no model .* to pull"):
+        models.pull(str(tmp_path))
+
+
 def test_a_folder_is_served_under_its_own_name(tmp_path: Path) -> None:
     folder = tmp_path / "my-model"
     folder.mkdir()

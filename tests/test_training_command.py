@@ -71,6 +71,8 @@ def test_requests_that_cannot_be_met_say_so(data: Path, backbone: str, tmp_path:
         train([tmp_path / "nothing"], out, config(backbone))
     with pytest.raises(ConfigurationError, match=r"has no model\.safetensors"):
         train([data], out, config(str(tmp_path)))
+    with pytest.raises(ConfigurationError, match=r"no folder .*gone"):
+        train([data], out, config(str(tmp_path / "gone")))
     with pytest.raises(ConfigurationError, match="hf-text reads text alone"):
         train([data], out, config(backbone, backbone="hf-text", images=True))
     with pytest.raises(ConfigurationError, match="no screenshots"):

@@ -297,6 +297,14 @@ def test_broken_lines_are_named(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "pairs.jsonl").write_bytes(b"\xc4\x00\xff\n")
     with pytest.raises(ConfigurationError, match=r"pairs.jsonl line 1 is not a JSON object"):
         load_dataset(tmp_path)
+    (tmp_path / "pairs.jsonl").write_bytes((folder / "pairs.jsonl").read_bytes())
+    lines = (folder / "trajectories.jsonl").read_text("utf-8").splitlines()
+    no_text = json.loads(lines[1])
+    no_text["observation"]["text"] = 5
+    (tmp_path / "trajectories.jsonl").write_text(f"{lines[0]}\n{json.dumps(no_text)}\n", "utf-8")
+    with pytest.raises(ConfigurationError, match=r"jsonl line 2 is no trajectory .*'5' is no text"):
+        load_dataset(tmp_path)
+    (tmp_path / "trajectories.jsonl").write_bytes((folder / "trajectories.jsonl").read_bytes())
     orphan = Pair("game24", "make 24", "absent", 1, "absent too", 1, "1")
     (tmp_path / "pairs.jsonl").write_text(record_line(orphan))
     with pytest.raises(ConfigurationError, match="names trajectory 'absent"):
@@ -315,6 +323,7 @@ def test_broken_lines_are_named(tmp_path: Path, folder: Path) -> None:
         {"label": 7},
         {"label": "x"},
         {"margin": None},
+        {"margin": float("inf")},
         {"instruction": None},
         {"rejected_instruction": 3},
         {"task": 8},

@@ -97,11 +97,11 @@ def _rounded(accuracy: Mapping[str, float]) -> dict[str, str]:
 
 def _use(settings: Settings) -> str:
     lines = ['model = load_reward("this folder")', "scores = model.score(trajectories)"]
-    if len(settings.environments) == 1:
-        lines.append("chances = model.probability(scores)")
-    else:
-        name = min(settings.environments)
-        lines.append(f'chances = model.of("{name}").probability(scores)')
+    calibrated = [name for name, known in settings.environments.items() if known.calibration]
+    if calibrated:
+        several = len(settings.environments) > 1
+        model = f'model.of("{min(calibrated)}")' if several else "model"
+        lines.append(f"chances = {model}.probability(scores)")
     return "\n".join(lines)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from armap_agents.errors import ConfigurationError
 from armap_agents.training.identity import write_whole
-from armap_agents.training.records import PAIRS, VALUES
+from armap_agents.training.records import PAIRS, TRAJECTORIES, VALUES
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
 
@@ -163,12 +163,13 @@ def _whole(folder: Path) -> list[Path]:
 
 
 def data_digest(folders: Iterable[Path]) -> str:
-    """Return the digest of some data folders' pairs and values."""
+    """Return the digest of some data folders' records, pictures aside: their names hash them."""
     hashed = hashlib.sha256()
     for folder in folders:
-        for name in (PAIRS, VALUES):
+        for name in (TRAJECTORIES, PAIRS, VALUES):
             if (folder / name).is_file():
-                hashed.update((folder / name).read_bytes())
+                with (folder / name).open("rb") as file:
+                    hashed.update(hashlib.file_digest(file, "sha256").digest())
     return hashed.hexdigest()
 
 

@@ -15,6 +15,9 @@ Loss = Literal["pairwise", "binary"]
 Centring = Literal["squared", "paper"]
 """How scores are kept around 0: ``squared`` 0.01·mean((r⁺+r⁻)²), ``paper`` 1e-3·|mean(r⁺+r⁻)|."""
 
+DEFAULT_MINUTES = 6.0
+"""Wall-clock budget of a training that is given no budget."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -24,9 +27,11 @@ class TrainConfig:
         backbone: Kind of the backbone: ``minilm``, ``hf-text`` or ``vila``.
         weights: Its weights: the name of a pulled model, or a folder; None for the kind's own.
         options: Of the backbone, such as its LoRA rank.
-        minutes: Wall-clock budget of training, evaluations included, over all resumed parts.
-        cpu_minutes: Budget of CPU time instead, which other work on the machine does not eat.
-        steps: Ends training earlier where given; reproducible, unlike a time budget.
+        minutes: Wall-clock budget of training, evaluations included, over all resumed parts;
+            `DEFAULT_MINUTES` where no budget is given at all. Of several budgets the one that is
+            used up first ends training.
+        cpu_minutes: Budget of CPU time, which other work on the machine does not eat.
+        steps: Budget of optimiser steps; reproducible, unlike a time budget.
         rows: Trajectories in a pack, at most. With few minutes more steps beat larger ones.
         positions: Positions of a pack's distinct parts, at most: bounds memory and time.
         accumulate: Packs a step, in each process.
@@ -53,7 +58,7 @@ class TrainConfig:
     backbone: str = "minilm"
     weights: str | None = None
     options: Mapping[str, JSON] = field(default_factory=dict)
-    minutes: float = 6.0
+    minutes: float | None = None
     cpu_minutes: float | None = None
     steps: int | None = None
     rows: int = 32
@@ -75,3 +80,21 @@ class TrainConfig:
     knowledge: tuple[tuple[str, str], ...] = ()
     checkpointing: bool = False
     seed: int = 0
+
+    def used(self, seconds: float, cpu_seconds: float, steps: int) -> float:
+        """Return the share of the budget that is used, from 1 on all of it.
+
+        Args:
+            seconds: Wall seconds that training took so far.
+            cpu_seconds: CPU seconds likewise.
+            steps: Optimiser steps taken.
+        """
+        minutes = self.minutes
+        if minutes is None and self.cpu_minutes is None and self.steps is None:
+            minutes = DEFAULT_MINUTES
+        spent = (
+            (seconds / 60, minutes),
+            (cpu_seconds / 60, self.cpu_minutes),
+            (steps, self.steps),
+        )
+        return max(used / budget for used, budget in spent if budget is not None)

@@ -133,7 +133,10 @@ _Record = TypeVar("_Record", Pair, PrefixValue)
 
 
 def _line(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n"
+    # Not `json_line`: a folder that grows knows the lines it has by their bytes, without spaces.
+    line = json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n"
+    # Halves of characters, which models and web pages do write, are escaped as JSON does it.
+    return line.encode(errors="backslashreplace").decode()
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -221,7 +224,9 @@ def _faults(record: Pair | PrefixValue, trajectories: Mapping[str, Trajectory]) 
 def _is_number(name: str, value: object, most: object) -> bool:
     """Whether a value is a number from 0 to another one, a whole one where steps are counted."""
     kind = int if name.endswith("steps") else int | float
-    return isinstance(value, kind) and isinstance(most, int | float) and 0 <= value <= most
+    if not (isinstance(value, kind) and isinstance(most, int | float)):
+        return False
+    return 0 <= value <= most and math.isfinite(value)
 
 
 def _trajectory(value: dict[str, Any], images: Path) -> Trajectory:

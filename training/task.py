@@ -328,10 +328,10 @@ class TaskGenerator:
             done = [(share, t) for share, t in done if share < 1]
             made, wanted = 0, self._config.negatives // 2
             for (share, one), (other_share, other) in pairwise(done):
+                if made == wanted:
+                    break
                 better, worse = (one, other) if share > other_share else (other, one)
                 made += self._pairs.graded(better, worse, positive.instruction)
-                if made >= wanted:
-                    break
 
     def _pair_with_easy(self, positives: list[Positive], uniform: list[Trajectory]) -> None:
         """Pair good trajectories with random episodes, up to a share of all pairs."""

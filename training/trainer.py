@@ -161,13 +161,8 @@ class Trainer:
         return held_out.pair_accuracy(self._sample, scores).get("all", 0.0)
 
     def _done(self) -> float:
-        config, progress = self.config, self.progress
-        done = progress.seconds / (60 * config.minutes)
-        if config.cpu_minutes is not None:
-            done = progress.cpu_seconds / (60 * config.cpu_minutes)
-        if config.steps is not None:
-            done = max(done, progress.step / config.steps)
-        return done
+        progress = self.progress
+        return self.config.used(progress.seconds, progress.cpu_seconds, progress.step)
 
     def _stale(self) -> bool:
         patience = self.config.patience

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -92,6 +93,11 @@ def model_folder(name: str) -> Path:
     """
     if name not in MODELS:
         known = ", ".join(sorted(MODELS))
+        if os.sep in name and not Path(name).expanduser().is_dir():
+            raise ConfigurationError(
+                f"There is no folder {name}: give one that exists, or one of: {known}; where a "
+                "reward model's reward.json names it, put its weights back there."
+            )
         raise ConfigurationError(f"There is no model {name!r} to pull; choose one of: {known}.")
     return cache_folder() / "models" / name
 

@@ -139,14 +139,14 @@ def new_backbone(
     return made
 
 
-def open_backbone(spec: BackboneSpec, *, dtype: torch.dtype | None = None) -> Backbone:
+def open_backbone(spec: BackboneSpec) -> Backbone:
     """Return the backbone that a model folder speaks of, still without its trained weights.
 
     Raises:
         ConfigurationError: The weights are missing, damaged, or others than the model was trained
             on.
     """
-    made = new_backbone(spec.kind, spec.weights, spec.options, dtype=dtype)
+    made = new_backbone(spec.kind, spec.weights, spec.options)
     if made.spec.sha256 != spec.sha256:
         raise ConfigurationError(
             f"{spec.weights} is not the backbone that this reward model was trained on: pull it "

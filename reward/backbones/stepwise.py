@@ -177,7 +177,7 @@ class ImageBranch(nn.Module):
         super().__init__()
         from armap_agents.reward.backbones.vision import open_vision
 
-        self.encoder = open_vision(name).requires_grad_(False)
+        self.encoder = open_vision(name)
         self.trained = GatedProjection(self.encoder.width, width)
 
     def forward(self, images: Sequence[Sequence[Image]]) -> Tensor:

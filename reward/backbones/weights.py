@@ -22,7 +22,6 @@ WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 SHOWN = 5
-DIGEST_BYTES = 1 << 20
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -72,8 +71,7 @@ def digest(files: Sequence[Path]) -> str:
     total = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
-            while block := file.read(DIGEST_BYTES):
-                total.update(block)
+            hashlib.file_digest(file, lambda: total)
     return total.hexdigest()
 
 
