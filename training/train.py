@@ -112,7 +112,8 @@ def read_data(folders: Sequence[Path], config: TrainConfig) -> Dataset:
     """
     dataset = read_folders(folders, config.sources)
     if not dataset.pairs:
-        have = ", ".join({pair.source for pair in read_folders(folders).pairs}) or "no pairs at all"
+        sources = dict.fromkeys(pair.source for pair in read_folders(folders).pairs)
+        have = ", ".join(sources) or "no pairs at all"
         raise ConfigurationError(
             f"{', '.join(map(str, folders))} has no pairs to train on (it has {have}): generate "
             "more, or name other --sources"
