@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+from benchmark_modules import benchmark
 
 
 def test_every_command_of_a_seed_gets_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    ablations: Any = importlib.import_module("ablations")
+    ablations = benchmark("ablations")
     commands: list[list[str]] = []
     judged: list[Any] = []
     monkeypatch.setattr(ablations, "run", lambda *command: commands.append([*map(str, command)]))

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 
 import pytest
+from benchmark_modules import benchmark
 
 from armap_agents.tools.game24 import Game24
 from armap_agents.tools.game24.environment import play
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
-def judging() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        yield importlib.import_module("judge_prompt")
+def judging() -> ModuleType:
+    return benchmark("judge_prompt")
 
 
 def test_every_spelling_counts(judging: ModuleType) -> None:

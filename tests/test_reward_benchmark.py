@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+from benchmark_modules import benchmark
 
 SERVER = """#!/bin/sh
 echo "Serving at http://127.0.0.1:$$; Ctrl-C stops it." >&2
@@ -22,8 +19,7 @@ def test_a_client_that_fails_ends_the_server(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pytest.importorskip("torch")
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    benchmark: Any = importlib.import_module("reward")
+    reward = benchmark("reward")
     armap = tmp_path / "armap"
     armap.write_text(SERVER)
     armap.chmod(0o755)
@@ -31,7 +27,7 @@ def test_a_client_that_fails_ends_the_server(
     processes: list[int] = []
 
     def fail() -> None:
-        with benchmark.served(tmp_path) as address:
+        with reward.served(tmp_path) as address:
             processes.append(int(address.rpartition(":")[2]))  # its own id stands for the port
             os.kill(processes[0], 0)
             raise ZeroDivisionError

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from benchmark_modules import benchmark
 from test_evaluation import closeness, play, spec
 from tiny_reward import save_random_reward
 from typer.testing import CliRunner
@@ -22,15 +21,11 @@ from armap_agents.reward.settings import EnvironmentSettings
 from armap_agents.reward_model import FunctionReward
 from armap_agents.trajectory import Task
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
-def selection() -> Iterator[ModuleType]:
+def selection() -> ModuleType:
     pytest.importorskip("torch")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        yield importlib.import_module("selection")
+    return benchmark("selection")
 
 
 def test_the_mean_of_models_has_no_scale_of_theirs(selection: ModuleType) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from benchmark_modules import benchmark
 
 from armap_agents.errors import ConfigurationError
 from armap_agents.tools.game24 import Game24
@@ -19,21 +18,17 @@ from armap_agents.tools.game24.environment import play, puzzle_task
 from armap_agents.tools.game24.solver import solvable
 from armap_agents.training.records import Dataset, Pair, bare
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
-def learning() -> Iterator[ModuleType]:
+def learning() -> ModuleType:
     pytest.importorskip("torch")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        yield importlib.import_module("learning")
+    return benchmark("learning")
 
 
 @pytest.fixture
 def solved(learning: ModuleType) -> ModuleType:
     """The module of the pairs; `learning` imports it."""
-    return importlib.import_module("solved_pairs")
+    return benchmark("solved_pairs")
 
 
 def test_solver_knows_easy_and_impossible_hands() -> None:
