@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 from io import StringIO
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from benchmark_modules import benchmark
 from rich.console import Console
 from test_evaluation import lines, play, spec
 from test_evaluation_figures import result, summary_of
@@ -32,8 +31,6 @@ from armap_agents.reward_model import FunctionReward, register_reward
 from armap_agents.testing import scripted_policy
 from armap_agents.trajectory import Task, Trajectory
 
-ROOT = Path(__file__).parents[1]
-
 LONG = [
     "mcts[completions=96;rollouts=null;value_weight=0.5;selection=puct]",
     "mcts[completions=96;rollouts=null;value_weight=0]",
@@ -54,15 +51,6 @@ def read_length(trajectory: Trajectory) -> float:
 def no_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the untrained encoder out, which may be there and takes seconds to load."""
     monkeypatch.setattr("armap_agents.cli.evaluate.is_pulled", lambda _: False)
-
-
-def benchmark(name: str) -> ModuleType:
-    found = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
 
 
 def shown(summary: Any, width: int = 80, **options: Any) -> str:
