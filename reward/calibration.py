@@ -33,7 +33,8 @@ class Calibration:
 
     Attributes:
         temperature: preference(a, b) = σ((a − b)/temperature).
-        slope: probability(s) = σ(slope·s + intercept).
+        slope: probability(s) = σ(slope·s + intercept); None where nothing tells successes from
+            failures, and so are the next two.
         intercept: See slope.
         base_rate: Share of successes among the trajectories that the sigmoid was fitted on.
         examples: How many these were.
@@ -44,21 +45,33 @@ class Calibration:
     """
 
     temperature: float
-    slope: float
-    intercept: float
-    base_rate: float
-    examples: int
+    slope: float | None = None
+    intercept: float | None = None
+    base_rate: float | None = None
+    examples: int = 0
     source: Literal["synthetic", "environment"] = "synthetic"
 
     def __post_init__(self) -> None:
-        figures = (self.temperature, self.slope, self.intercept, self.base_rate)
-        if not all(math.isfinite(figure) for figure in figures) or self.temperature <= 0:
+        sigmoid = (self.slope, self.intercept, self.base_rate)
+        known = [figure for figure in sigmoid if figure is not None]
+        if len(known) not in (0, 3) or not all(map(math.isfinite, (self.temperature, *known))):
             raise ValueError(f"calibration {self}")
-        if not 0 <= self.base_rate <= 1 or self.source not in ("synthetic", "environment"):
+        if self.temperature <= 0 or not 0 <= (self.base_rate or 0) <= 1:
+            raise ValueError(f"calibration {self}")
+        if self.source not in ("synthetic", "environment"):
             raise ValueError(f"calibration {self}")
 
     def probability(self, scores: Sequence[float]) -> list[float]:
-        """Return the chance of success at each score of a finished trajectory, 0 to 1."""
+        """Return the chance of success at each score of a finished trajectory, 0 to 1.
+
+        Raises:
+            ConfigurationError: Nothing told successes from failures when it was fitted.
+        """
+        if self.slope is None or self.intercept is None:
+            raise ConfigurationError(
+                "this model has no probability: its held-out episodes all ended alike, or nothing "
+                "says how; train it on data that tells, or use `armap reward recalibrate`"
+            )
         chances: list[float] = _sigmoid(
             self.slope * np.asarray(scores, float) + self.intercept
         ).tolist()
@@ -93,7 +106,8 @@ def fit_calibration(
     Args:
         chosen: Scores of the pairs' better sides, ``[pairs]``; at least one.
         rejected: Scores of their worse sides, ``[pairs]``.
-        singles: Scores of single finished trajectories, ``[singles]``; at least one.
+        singles: Scores of single finished trajectories, ``[singles]``; where these did not both
+            succeed and fail, there is no `probability`.
         successes: Whether each of these succeeded, ``[singles]``.
         labels: Chance that the chosen side is the better one, ``[pairs]`` or one for all.
         source: Whose word the successes are.
@@ -102,8 +116,10 @@ def fit_calibration(
         ConfigurationError: There is nothing to fit on, or a score is not finite.
     """
     temperature = fit_temperature(np.asarray(chosen, float) - np.asarray(rejected, float), labels)
-    slope, intercept = fit_platt(singles, successes)
     succeeded = np.asarray(successes, bool)
+    if len(set(succeeded.tolist())) < 2:
+        return Calibration(temperature, source=source)
+    slope, intercept = fit_platt(singles, successes)
     return Calibration(
         temperature, slope, intercept, float(succeeded.mean()), len(succeeded), source
     )

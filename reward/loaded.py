@@ -153,5 +153,6 @@ def require_torch() -> None:
 
 def _calibrate(model: LoadedReward | BoundReward, known: EnvironmentSettings) -> None:
     if known.calibration is not None:
-        model.probability = known.calibration.probability
+        if known.calibration.slope is not None:
+            model.probability = known.calibration.probability
         model.preference = known.calibration.preference

@@ -134,6 +134,15 @@ def test_a_calibration_states_its_base_rate_and_source() -> None:
     assert soft.temperature == fit_temperature([2, 2], [0.6, 0.7]) > found.temperature
 
 
+@pytest.mark.parametrize("alike", [[], [True, True], [False, False]])
+def test_where_episodes_ended_alike_pairs_still_give_a_preference(alike: list[bool]) -> None:
+    found = fit_calibration([2, 3], [0, 1], [1.0] * len(alike), alike)
+    assert found == Calibration(fit_temperature([2, 2]))
+    assert found.preference(3.0, 1.0) > 0.5
+    with pytest.raises(ConfigurationError, match="no probability: its held-out episodes all ended"):
+        found.probability([1.0])
+
+
 @pytest.mark.parametrize("bad", [[], [math.nan], [math.inf]])
 def test_nothing_to_fit_on_or_no_number_is_one_line(bad: list[float]) -> None:
     with pytest.raises(ConfigurationError, match=r"generate more tasks|smaller --learning-rate"):
@@ -143,7 +152,14 @@ def test_nothing_to_fit_on_or_no_number_is_one_line(bad: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    "field", [{"temperature": 0.0}, {"slope": math.nan}, {"base_rate": 1.5}, {"source": "hearsay"}]
+    "field",
+    [
+        {"temperature": 0.0},
+        {"slope": math.nan},
+        {"slope": None},
+        {"base_rate": 1.5},
+        {"source": "hearsay"},
+    ],
 )
 def test_damaged_figures_are_refused(field: dict[str, object]) -> None:
     sound = {"temperature": 1.0, "slope": 1.0, "intercept": 0.0, "base_rate": 0.5, "examples": 4}

@@ -239,6 +239,17 @@ def test_several_environments_in_one_model_have_a_calibration_each(
     assert model.of("other").mean == settings.environments["other"].mean
 
 
+def test_labels_that_say_no_success_still_give_a_preference(backbone: str, tmp_path: Path) -> None:
+    data = TinyData(sources=("search-reward",), label=0.9).save(tmp_path / "data")
+    (data / "values.jsonl").write_text("")
+    train([data], tmp_path / "model", config(backbone, steps=3), threads=1)
+    model = load_reward(tmp_path / "model")
+    assert model.preference(1.0, 0.0) > 0.5
+    assert not hasattr(model, "probability")
+    assert not hasattr(model.of("counting"), "probability")
+    assert "probability(" not in (tmp_path / "model" / "README.md").read_text()
+
+
 def test_sources_choose_the_pairs_and_the_card_warns_of_the_environments(
     backbone: str, tmp_path: Path
 ) -> None:

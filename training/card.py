@@ -81,11 +81,13 @@ def _environments(environments: Mapping[str, EnvironmentSettings]) -> str:
         if fitted is None:
             row += ["none", "none"]
         else:
-            row += [
-                f"temperature {fitted.temperature:.2f}",
-                f"{fitted.examples} trajectories ({fitted.source}), base rate "
-                f"{fitted.base_rate:.2f}",
-            ]
+            row.append(f"temperature {fitted.temperature:.2f}")
+            row.append(
+                "none"
+                if fitted.base_rate is None
+                else f"{fitted.examples} trajectories ({fitted.source}), base rate "
+                f"{fitted.base_rate:.2f}"
+            )
         rows.append(row)
     heads = ("environment", "mean score", "sd", "images", "`preference`", "`probability`")
     return _table(heads, rows)
@@ -97,7 +99,11 @@ def _rounded(accuracy: Mapping[str, float]) -> dict[str, str]:
 
 def _use(settings: Settings) -> str:
     lines = ['model = load_reward("this folder")', "scores = model.score(trajectories)"]
-    calibrated = [name for name, known in settings.environments.items() if known.calibration]
+    calibrated = [
+        name
+        for name, known in settings.environments.items()
+        if known.calibration and known.calibration.slope is not None
+    ]
     if calibrated:
         several = len(settings.environments) > 1
         model = f'model.of("{min(calibrated)}")' if several else "model"

@@ -123,15 +123,10 @@ def environment_settings(
     )
 
 
-def _calibration(
-    examples: Examples, pairs: Sequence[Comparison], scores: Scores
-) -> Calibration | None:
-    """Return the calibration, None where finished trajectories all ended alike."""
+def _calibration(examples: Examples, pairs: Sequence[Comparison], scores: Scores) -> Calibration:
     known = successes(examples)
     distinct = sorted(sides(pairs) & known.keys())
     singles = [item for item in distinct for _ in range(examples.finished[item])]
-    if len({known[item] for item in singles}) < 2:
-        return None
     return fit_calibration(
         [scores[pair.chosen] for pair in pairs],
         [scores[pair.rejected] for pair in pairs],
