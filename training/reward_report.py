@@ -29,6 +29,7 @@ from armap_agents.training.report_environment import (
     environment_report,
     rendering_of,
 )
+from armap_agents.training.split import SPLIT, Key, Split
 from armap_agents.trajectory import Trajectory
 
 SCHEMA_VERSION = 1
@@ -42,10 +43,6 @@ Progress = Callable[[int, int], None]
 """Takes how many prefixes were asked about, and of how many."""
 
 _Record = TypeVar("_Record")
-
-
-Key = tuple[str, str]
-"""Environment and id of a task."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +80,9 @@ def training_of(folder: Path, data: Dataset) -> Training | None:
     Raises:
         ConfigurationError: The folder's note is damaged.
     """
-    noted, path = folder / "training.json", folder / "split.json"
+    noted, path = folder / "training.json", folder / SPLIT
     if not (noted.is_file() and path.is_file()):
         return None
-    from armap_agents.training.split import Split
-
     try:
         split = Split.from_json(path.read_text("utf-8"))
         sources = json.loads(noted.read_text("utf-8"))["sources"]

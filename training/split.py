@@ -24,6 +24,9 @@ from armap_agents.training.pairs import LESS
 from armap_agents.training.records import Dataset, Pair, PrefixValue, load_dataset
 from armap_agents.trajectory import Trajectory
 
+SPLIT = "split.json"
+"""In a model's folder: which tasks it learned from and which were held out."""
+
 _Record = TypeVar("_Record", Pair, PrefixValue)
 
 Key = tuple[str, str]

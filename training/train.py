@@ -38,10 +38,10 @@ from armap_agents.training.examples import Comparison, Examples
 from armap_agents.training.identity import check_identity, write_whole
 from armap_agents.training.plots import draw_training
 from armap_agents.training.records import Dataset
-from armap_agents.training.split import Split, draw_split, read_folders
+from armap_agents.training.split import SPLIT, Split, draw_split, read_folders
 from armap_agents.training.trainer import CHECKPOINTS, Status, Trainer, open_accelerator
 
-CONFIG, SPLIT, CARD = "training.json", "split.json", "README.md"
+CONFIG, CARD = "training.json", "README.md"
 
 
 def train(
