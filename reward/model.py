@@ -9,7 +9,7 @@ stay frozen; a model folder holds the adapter, the heads, what else the backbone
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -28,6 +28,9 @@ HEADS = "heads.safetensors"
 
 BATCH_POSITIONS = 4096
 """Padded positions that are encoded at once, unless someone knows better."""
+
+Share = Callable[[Callable[[Sequence[Part]], Tensor], Sequence[Sequence[Part]]], Iterable[Tensor]]
+"""Calls a function with each of several batches and gives the results in order, as `map` does."""
 
 
 class RewardNetwork(nn.Module):
@@ -61,10 +64,15 @@ class RewardNetwork(nn.Module):
         index = torch.tensor(wanted, device=vectors.device)
         return self.outputs(vectors[index], [len(item) for item in items])
 
-    def encode(self, parts: Sequence[Part]) -> Tensor:
-        """Encode parts in batches of similar length, ``float32 [len(parts), width]``."""
+    def encode(self, parts: Sequence[Part], share: Share = map) -> Tensor:
+        """Encode parts in batches of similar length, ``float32 [len(parts), width]``.
+
+        Args:
+            parts: Any number.
+            share: Encodes the batches and keeps their order; `map` takes one after the other.
+        """
         order = batches([part.length for part in parts], self.batch_positions)
-        vectors = [self.backbone.encode([parts[i] for i in batch]) for batch in order]
+        vectors = list(share(self.backbone.encode, [[parts[i] for i in batch] for batch in order]))
         place = torch.tensor([i for batch in order for i in batch], device=vectors[0].device)
         return torch.cat(vectors)[place.argsort()]
 

@@ -1,7 +1,7 @@
 """A trained reward model, serving in-process.
 
-All arithmetic happens on one thread of its own, so that the event loop never waits for it; what
-several callers ask for while the thread is busy becomes one batch. A trajectory's parts are encoded
+All arithmetic happens on threads of its own, so that the event loop never waits for it; what
+several callers ask for while they are busy becomes one batch. A trajectory's parts are encoded
 once and their vectors remembered, so that a prefix extended by one step, an equal step of another
 trajectory and the value of a scored prefix cost next to nothing.
 """
@@ -13,7 +13,7 @@ import hashlib
 import math
 import os
 from collections import OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from armap_agents.errors import ArmapError
 from armap_agents.reward.backbones import Part
@@ -34,8 +35,8 @@ from armap_agents.trajectory import Trajectory
 REMEMBERED_BYTES = 256 * 2**20
 """Of part vectors; some 150,000 steps under the default backbone."""
 
-CPU_POSITIONS = 1024
-"""Padded positions encoded at once without a GPU: more no longer fit the processor's caches."""
+CPU_POSITIONS = 512
+"""Padded positions that a core encodes at once: more no longer fit its caches."""
 
 SLICE = 256
 """Trajectories that are taken up at once: bounds memory, and is plenty to batch."""
@@ -74,7 +75,12 @@ class TrainedReward(LoadedReward):
         self._fingerprint = _digest(folder)
         self._memory = _Memory(REMEMBERED_BYTES)
         self._waiting: deque[_Request] = deque()
-        self._thread = ThreadPoolExecutor(1, "armap-scorer", _use_own_cores)
+        cores = min(torch.get_num_threads(), len(os.sched_getaffinity(0)))
+        self._thread = ThreadPoolExecutor(1, "armap-scorer", torch.set_num_threads, (cores,))
+        self._encoders = 1 if on_gpu else cores
+        self._encoding = ThreadPoolExecutor(
+            self._encoders, "armap-encoder", torch.set_num_threads, (1,)
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -100,8 +106,9 @@ class TrainedReward(LoadedReward):
         return _values(self._ask(prefixes).result())
 
     async def aclose(self) -> None:
-        """Stop the thread; scoring afterwards is an error."""
+        """Stop the threads; scoring afterwards is an error."""
         await asyncio.to_thread(self._thread.shutdown)
+        await asyncio.to_thread(self._encoding.shutdown)
 
     def _ask(self, trajectories: Sequence[Trajectory]) -> Future[list[Output]]:
         request = _Request(list(trajectories))
@@ -178,11 +185,22 @@ class TrainedReward(LoadedReward):
         found = {key: vector for key, vector in vectors.items() if vector is not None}
         if missing:
             with torch.autocast("cuda", torch.bfloat16, enabled=self._bfloat16):
-                fresh = self._network.encode(missing).cpu().numpy()
+                fresh = self._network.encode(missing, self._share).cpu().numpy()
             for part, vector in zip(missing, fresh, strict=True):
                 found[part.key] = vector.copy()  # a view would keep the whole batch alive
                 self._memory.put(part.key, found[part.key])
         return found
+
+    def _share(
+        self, encode: Callable[[Sequence[Part]], Tensor], sets: Sequence[Sequence[Part]]
+    ) -> Iterable[Tensor]:
+        """Encode many batches side by side, a core each; fewer one by one with all cores.
+
+        Cores that share out every matrix product wait for each other hundreds of times a batch.
+        """
+        if self._encoders == 1 or len(sets) < self._encoders:
+            return map(encode, sets)
+        return self._encoding.map(torch.inference_mode()(encode), sets)
 
 
 class _Memory:
@@ -214,11 +232,6 @@ def _values(outputs: Sequence[Output]) -> list[float]:
     """Return σ(value logit) of each output."""
     values: list[float] = torch.sigmoid(torch.tensor([logit for _, logit in outputs])).tolist()
     return values
-
-
-def _use_own_cores() -> None:
-    """Keep torch to the cores that this process may use, however many the machine has."""
-    torch.set_num_threads(min(torch.get_num_threads(), len(os.sched_getaffinity(0))))
 
 
 def _check_images(trajectory: Trajectory, parts: Sequence[Part]) -> None:

@@ -112,6 +112,30 @@ async def test_scores_depend_neither_on_order_nor_on_the_batch(folder: Path) -> 
     await alone_model.aclose()
 
 
+def test_many_batches_are_encoded_side_by_side(both: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from armap_agents.reward.scorer import _Memory
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    model: Any = load_reward(both)
+    alone = [model.score([walk(length)])[0] for length in range(1, 8)]
+    model._memory = _Memory(2**20)
+    model._network.batch_positions = 1  # eight parts, a batch for each
+    meeting = threading.Barrier(2, timeout=30)
+    encode = model._network.backbone.encode
+
+    def met(parts: Sequence[Any]) -> Any:
+        meeting.wait()  # as long as no other thread encodes as well
+        return encode(parts)
+
+    monkeypatch.setattr(model._network.backbone, "encode", met)
+    assert model.score([walk(length) for length in range(1, 8)]) == pytest.approx(alone, abs=1e-5)
+    asyncio.run(model.aclose())
+    assert not [t for t in threading.enumerate() if t.name.startswith("armap-encoder")]
+
+
 def test_a_longer_prefix_costs_one_part_and_its_value_none(
     model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
