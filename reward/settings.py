@@ -67,7 +67,8 @@ class Settings:
     Attributes:
         backbone: Kind, weights, digest and options of the backbone, as `BackboneSpec` has them.
         environments: By registered name; at least one.
-        accuracy: Held-out pair accuracy by number of steps, and overall under ``all``.
+        accuracy: Held-out pair accuracy by number of steps, and overall under ``all``; of several
+            environments also of each by itself, with its name before both.
         training: Steps, wall and CPU seconds, pairs and parts that training took.
         sources: How many pairs had each label source.
         schema_version: Of this file.

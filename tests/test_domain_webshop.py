@@ -169,6 +169,8 @@ async def test_a_held_out_purchase_gets_no_instruction(work: Work) -> None:
     )
     assert asin_of(good) == asked.asin
     assert work.domain.instruct(good, Random(1)) is None
+    assert work.domain.evaluated(good)
+    assert not work.domain.evaluated(good.prefix(2))
 
 
 def test_the_products_that_are_held_out_have_to_be_known() -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -29,11 +30,11 @@ from toy_shop import (
     written,
 )
 
-from armap_agents.environment import restore
+from armap_agents.environment import make_environment, restore
 from armap_agents.errors import ConfigurationError, EnvironmentDied, EnvironmentFailure
 from armap_agents.training.corrupt import parting
-from armap_agents.training.domain import Instruction
-from armap_agents.training.generate import generate_data
+from armap_agents.training.domain import Instruction, domain
+from armap_agents.training.generate import GenerateConfig, generate_data
 from armap_agents.training.records import Dataset, load_dataset
 from armap_agents.trajectory import Observation, Status, Trajectory
 
@@ -145,6 +146,7 @@ def test_every_filter_is_counted(counts: dict[str, int], data: Dataset) -> None:
         "can still succeed",
         "duplicate",
         "no instruction fits",
+        "what an evaluation asks for",
         "episodes that fulfil the same",
         "does as much",
     ):
@@ -484,6 +486,12 @@ async def test_a_mistake_ends_generation_and_closes_everything(tmp_path: Path) -
 
 
 # --- mixture --------------------------------------------------------------------------------------
+
+
+async def test_an_environment_that_asks_for_one_thing_refuses_several(tmp_path: Path) -> None:
+    config = GenerateConfig(pairs=5, constraints=2)
+    with pytest.raises(ConfigurationError, match="leave out --constraints"):
+        await generate_data(domain("game24"), partial(make_environment, "game24"), tmp_path, config)
 
 
 async def test_constraints_are_asked_for_at_once(tmp_path: Path) -> None:

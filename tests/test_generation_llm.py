@@ -33,13 +33,15 @@ LLM = replace(
 
 
 def writes(request: ScriptedRequest) -> str:
-    """Answer what was asked: an intent, an instruction (often a wrong one), or any action."""
+    """Answer what was asked: an intent, an instruction, a counterpart, or any action."""
     if "do as they like" in request.prompt:
         return "Buy something for breakfast.\nAnd more."
     if "In other words" in request.prompt:
         text = request.prompt.rpartition("nothing else:\n")[2].splitlines()[0]
         answers = ["", "Have fun!", f"Please get me {' with '.join(sorted(asked(text)))}\nbye"]
         return request.random.choice(answers)
+    if "Somebody else makes a mistake" in request.prompt:
+        return request.random.choice(["I cannot.", "take egg\npay", "take drum\ntake bread\npay"])
     return request.random.choice(request.choices or ["pay"])
 
 
@@ -58,6 +60,11 @@ async def test_the_llm_explores_words_and_corrupts(tmp_path: Path) -> None:
     sources = Counter(pair.source for pair in data.pairs)
     assert sources["llm"] > 5
     assert sources["perturb"] > 50
+    kinds = Counter(pair.kind for pair in data.pairs if pair.source == "llm")
+    assert kinds["picked by the policy"] > 1
+    assert kinds["written by the LLM"] > 1
+    assert kinds.total() == sources["llm"]
+    assert counts["dropped: what the LLM changed is impossible"] > 0
     for pair in data.pairs:
         if pair.source == "llm" and whole(data, pair):
             assert share(data, pair.rejected, pair.rejected_steps, pair.instruction) < 1
@@ -91,6 +98,7 @@ async def test_a_second_endpoint_words_what_the_policy_explores(tmp_path: Path) 
         await generate_data(ToyDomain(), ToyShop, tmp_path, LLM, policy, writer)
         assert all(request.choices for request in acting.requests)
         assert not any(request.choices for request in writing.requests)
+        assert any("makes a mistake" in request.prompt for request in writing.requests)
         assert acting.requests
         assert writing.requests
 

@@ -65,6 +65,35 @@ def test_damaged_data_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_margin_is_no_part_of_the_binary_loss(data: Path, tmp_path: Path) -> None:
+    command = ["train", str(data), "--out", str(tmp_path / "out"), "--loss", "binary"]
+    result = CliRunner().invoke(app, [*command, "--margin", "0.5"])
+    assert isinstance(result.exception, ConfigurationError)
+    assert "leave out --margin" in str(result.exception)
+
+
+@pytest.mark.parametrize(("launched", "expected"), [(None, 1), ("2", 4)])
+def test_training_takes_the_threads_that_torch_was_given(
+    data: Path,
+    backbone: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    launched: str | None,
+    expected: int,
+) -> None:
+    import torch
+
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    if launched:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", launched)
+    with pytest.raises(ConfigurationError, match="leaves nothing"):
+        train([data], tmp_path / "out", config(backbone, held_out=0.0))
+    assert asked == [expected]
+
+
 def test_requests_that_cannot_be_met_say_so(data: Path, backbone: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(ConfigurationError, match="armap generate"):
@@ -95,7 +124,7 @@ def test_the_command_takes_its_options(data: Path, backbone: str, tmp_path: Path
     out = tmp_path / "out"
     command = ["train", str(data), "--out", str(out), "--weights", backbone, "-B", "rank=2"]
     options = [
-        "--steps", "2", "--loss", "binary", "--centring", "paper", "--fraction", "0.5",
+        "--steps", "2", "--loss", "pairwise", "--centring", "paper", "--fraction", "0.5",
         "--sources", "perturb", "--knowledge", str(rules), "--patience", "3", "--held-out", "0.3",
         "--margin", "0.5", "--value-weight", "0.5", "--accumulate", "2", "--checkpointing",
         "--head-learning-rate", "0.001", "--no-images",

@@ -234,7 +234,11 @@ def test_several_environments_in_one_model_have_a_calibration_each(
     assert one is not None
     assert two is not None
     assert (one.base_rate, two.base_rate) == pytest.approx((1 / 4, 1 / 3))
-    assert "| other |" in (tmp_path / "model" / "README.md").read_text()
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "| other |" in card
+    lengths = [f"counting {steps}" for steps in ("1", "2", "3", "all")]
+    assert list(settings.accuracy) == [*lengths, "other 1", "other 2", "other all", "all"]
+    assert f"| other all | {settings.accuracy['other all']:.3f} |" in card
     model = load_reward(tmp_path / "model")
     assert model.of("other").mean == settings.environments["other"].mean
 

@@ -84,9 +84,12 @@ def test_what_a_domain_says_belongs_together_is_held_out_together(
 
 
 def test_too_few_tasks_to_hold_some_out_is_said() -> None:
-    for share, tasks in ((0.1, ["1"]), (0.0, ["1", "2"]), (1.0, ["1", "2"])):
+    for share, tasks in ((0.1, ["1"]), (0.9, ["1", "2"])):
         with pytest.raises(ConfigurationError, match="too few tasks of counting"):
             split_tasks(keyed(tasks), share, 0)
+    for share in (0.0, 1.0):
+        with pytest.raises(ConfigurationError, match=f"--held-out {share:g} leaves nothing"):
+            split_tasks(keyed(["1", "2"]), share, 0)
 
 
 SHELF = "Get {} from the shelf"

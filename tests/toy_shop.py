@@ -104,6 +104,9 @@ class ToyDomain:
 
         return choose
 
+    def evaluated(self, trajectory: Trajectory) -> bool:
+        return HELD_OUT in bought(trajectory)
+
     def instruct(
         self, trajectory: Trajectory, rng: Random, constraints: int | None = None
     ) -> Instruction | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from armap_agents.errors import ConfigurationError
 from armap_agents.training.records import Source
 from armap_agents.trajectory import JSON
 
@@ -37,7 +38,8 @@ class TrainConfig:
         accumulate: Packs a step, in each process.
         loss: ``pairwise``, or ``binary`` classification of each trajectory.
         centring: ``squared`` or ``paper``; of the pairwise loss.
-        margin: Least difference of scores to aim at, where a pair states none.
+        margin: Least difference of scores to aim at, where a pair states none; of the pairwise
+            loss.
         value_weight: Weight of the value loss beside the loss on pairs.
         learning_rate: At its peak.
         head_learning_rate: The same for weights that start from nothing, such as the heads; None
@@ -53,6 +55,9 @@ class TrainConfig:
         knowledge: Patterns and texts, added to every environment's rendering.
         checkpointing: Recompute activations in the backward pass: slower, with less memory.
         seed: Seeds initialisation and order.
+
+    Raises:
+        ConfigurationError: There is a margin, and the loss has none.
     """
 
     backbone: str = "minilm"
@@ -80,6 +85,13 @@ class TrainConfig:
     knowledge: tuple[tuple[str, str], ...] = ()
     checkpointing: bool = False
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.loss == "binary" and self.margin:
+            raise ConfigurationError(
+                "a margin lies between two scores, and the binary loss looks at one at a time: "
+                "leave out --margin"
+            )
 
     def used(self, seconds: float, cpu_seconds: float, steps: int) -> float:
         """Return the share of the budget that is used, from 1 on all of it.

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from random import Random
 
 from armap_agents.environment import Environment
-from armap_agents.training.domain import Choose, Corruption
+from armap_agents.training.domain import Corruption
 from armap_agents.training.explore import extend, replay, step_limit, stopped
 from armap_agents.trajectory import Observation, Trajectory
 
@@ -67,22 +67,6 @@ async def execute(
         trajectory = await extend(environment, trajectory, action)
         left_out -= 1
     return stopped(trajectory)
-
-
-async def wrong_action(positive: Trajectory, choose: Choose, rng: Random) -> list[str] | None:
-    """Return a trajectory's actions with one at a random step that a policy picks instead.
-
-    None where it picks the same.
-
-    Args:
-        positive: An executed trajectory whose observations still list their actions.
-        choose: Asks the policy.
-        rng: Draws the step.
-    """
-    k = rng.randrange(len(positive))
-    action = await choose(positive.prefix(k))
-    own = positive.actions
-    return None if action == own[k] else [*own[:k], action, *own[k + 1 :]]
 
 
 def by_turns(corruptions: Sequence[Corruption]) -> list[Corruption]:

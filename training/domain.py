@@ -72,7 +72,8 @@ class Domain(Protocol):
     episode is over, while it explores without such ends, may have ``ends(trajectory, instruction)
     -> int``: after how many steps the instruction would have ended it, at most all of them. One
     whose tasks lead to the same things may have ``group(trajectory) -> str | None``: what an
-    episode is about, so that training holds out all of it together.
+    episode is about, so that training holds out all of it together. One that leaves out what an
+    evaluation asks for may have ``evaluated(trajectory) -> bool``, so that it is counted as such.
 
     Attributes:
         environment: Its registered name.

@@ -90,7 +90,8 @@ async def generate_data(
         out: The data folder.
         config: What to make; a folder begun with another configuration is refused.
         policy: Explores and picks wrong actions in its share.
-        writer: Words instructions and intents in its share; default: the policy.
+        writer: Words instructions and intents and writes failing counterparts in its share;
+            default: the policy.
         progress: Called after each task.
         concurrency: Tasks at work side by side; never more than environments may be alive.
         make_unseen: Makes an environment for continuations; default: they share the others.

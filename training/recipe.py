@@ -16,12 +16,13 @@ class GenerateConfig:
         pairs: Whole tasks are added until there are so many.
         seed: Seeds everything random.
         policy_model: Name of the policy's model, None without one.
-        writer_model: Name of the model that words instructions and intents.
+        writer_model: Name of the model that words instructions and intents and writes negatives.
         policy_share: Share of the episodes that the policy plays.
         uniform_share: Share that uniform random actions play; what is left follows intents.
         temperatures: Lowest and highest of the policy, drawn between for each episode.
         written_share: Share of the instructions that the writer words.
-        llm_share: Share of the good trajectories that get a wrong action picked by the policy.
+        llm_share: Share of the good trajectories that get a negative by an LLM: with a wrong action
+            picked by the policy, or a whole failing counterpart written by the writer.
         constraints: How many things an instruction asks for; None draws.
         episodes: Explored at each visit to a task.
         negatives: Wanted per good trajectory, or per depth of it where each depth is paired: half

@@ -29,18 +29,22 @@ INSTRUCTION_CHARACTERS = 600
 TEMPERATURE = 0.7
 
 
-def prompt(trajectory: Trajectory, instruction: Instruction, example: str) -> list[Message]:
-    """Return the messages that ask for a trajectory's instruction in other words."""
+def told(trajectory: Trajectory) -> str:
+    """Return what was seen and done, as the LLM reads it: a line a step, shortened."""
+    start = cut(trajectory.observation.text, OBSERVATION_CHARACTERS)
     deeds = [
         f"{step.action} -> {cut(step.observation.text, OBSERVATION_CHARACTERS)}"
         for step in trajectory.steps[-DEEDS:]
     ]
-    start = cut(trajectory.observation.text, OBSERVATION_CHARACTERS)
+    return "\n".join([start, *deeds])
+
+
+def prompt(trajectory: Trajectory, instruction: Instruction, example: str) -> list[Message]:
+    """Return the messages that ask for a trajectory's instruction in other words."""
     text = (
         "Someone was given an instruction and carried it out. Write the instruction in one line. "
-        f"Another one of the kind:\n{example}\n\nWhat they saw and did:\n{start}\n"
-        + "\n".join(deeds)
-        + f"\n\nThe instruction asks for all of this and for nothing else:\n{instruction.text}\n\n"
+        f"Another one of the kind:\n{example}\n\nWhat they saw and did:\n{told(trajectory)}\n\n"
+        f"The instruction asks for all of this and for nothing else:\n{instruction.text}\n\n"
         "In other words, in one line:"
     )
     return [{"role": "user", "content": text}]

@@ -157,6 +157,11 @@ def split_tasks(data: Dataset, share: float, seed: int) -> tuple[list[Key], list
     Raises:
         ConfigurationError: There are too few tasks to hold any out.
     """
+    if not 0 < share < 1:
+        raise ConfigurationError(
+            f"--held-out {share:g} leaves nothing to judge by, or to learn from: give a share "
+            "between 0 and 1"
+        )
     tasks: defaultdict[str, set[Key]] = defaultdict(set)
     for pair in data.pairs:
         tasks[pair.environment].add((pair.environment, pair.task))
@@ -168,7 +173,7 @@ def split_tasks(data: Dataset, share: float, seed: int) -> tuple[list[Key], list
         if not 0 < count < len(drawn):
             raise ConfigurationError(
                 f"the data has too few tasks of {environment} to hold some out ({len(drawn)}): "
-                "generate more, or give --held-out between 0 and 1"
+                "generate more, or give another --held-out"
             )
         kept += drawn[:count]
         learn += drawn[count:]

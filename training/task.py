@@ -15,10 +15,11 @@ from typing import TypeVar
 from armap_agents.environment import Environment
 from armap_agents.errors import ArmapError, EnvironmentDied, EnvironmentFailure, PolicyError
 from armap_agents.policy import Policy
-from armap_agents.training.corrupt import by_turns, execute, parting, wrong_action
+from armap_agents.training.corrupt import by_turns, execute, parting
 from armap_agents.training.domain import Continuations, Domain, Instruction
-from armap_agents.training.explore import EXPLORED, Explorer, Mixture, Player, ask
+from armap_agents.training.explore import EXPLORED, Explorer, Mixture, Player
 from armap_agents.training.folder import Unit
+from armap_agents.training.llm_negatives import picked, written
 from armap_agents.training.pairs import OTHER_EPISODE, Pairs, Positive
 from armap_agents.training.recipe import GenerateConfig
 from armap_agents.training.records import Source
@@ -35,6 +36,9 @@ EASY_SHARE = 0.3
 CROSSED_SHARE = 0.3
 """Share of the pairs with an instruction each that are shown under the other's as well."""
 
+PICKED, WRITTEN = "picked by the policy", "written by the LLM"
+"""Kinds of the negatives that an LLM made."""
+
 T = TypeVar("T")
 
 
@@ -49,7 +53,7 @@ class TaskGenerator:
         config: What to make.
         seed: Seeds this visit.
         policy: Explores and picks wrong actions in its share.
-        writer: Words instructions and intents in its share.
+        writer: Words instructions and intents and writes failing counterparts in its share.
 
     Attributes:
         unit: What was made so far.
@@ -152,7 +156,10 @@ class TaskGenerator:
                 continue
             instruction = self._instruction(trajectory)
             if instruction is None:
-                self.unit.counts["dropped: no instruction fits"] += 1
+                evaluated = getattr(self._domain, "evaluated", None)
+                held_out = evaluated is not None and evaluated(trajectory)
+                why = "what an evaluation asks for" if held_out else "no instruction fits"
+                self.unit.counts[f"dropped: {why}"] += 1
                 continue
             writer = self._writer if self._rng.random() < self._config.written_share else None
             seed = self._rng.randrange(2**31)
@@ -177,24 +184,24 @@ class TaskGenerator:
             lambda environment: execute(environment, positive.trajectory, actions, Random(seed))
         )
 
-    async def _by_policy(self, positive: Positive) -> Trajectory | None:
-        """Return a good trajectory with one action that the policy picked, in its share."""
-        policy, seed = self._policy, self._rng.randrange(2**31)
-        if policy is None or self._rng.random() >= self._config.llm_share:
-            return None
-        counts, text = self.unit.counts, positive.instruction.text
+    async def _by_llm(self, positive: Positive) -> tuple[Trajectory | None, str]:
+        """Return a negative that an LLM made of a good trajectory, in its share, and its kind."""
+        seed, drawn = self._rng.randrange(2**31), self._rng.random()
+        makers = {PICKED: self._policy, WRITTEN: self._writer}
+        able = [(kind, llm) for kind, llm in makers.items() if llm is not None]
+        if not able or drawn >= self._config.llm_share:
+            return None, ""
+        kind, llm = self._rng.choice(able)
+        good, text, counts = positive.trajectory, positive.instruction.text, self.unit.counts
 
         async def work(environment: Environment) -> Trajectory | None:
             rng = Random(seed)
+            if kind == WRITTEN:
+                return await written(environment, good, text, llm, rng, counts)
             temperature = rng.uniform(*self._config.temperatures)
-            choose = ask(environment, policy, temperature, rng.randrange(2**31), counts, text)
-            actions = await wrong_action(positive.trajectory, choose, rng)
-            if actions is None:
-                counts["dropped: the policy picked the same action"] += 1
-                return None
-            return await execute(environment, positive.trajectory, actions, rng)
+            return await picked(environment, good, text, llm, temperature, rng, counts)
 
-        return await self._attempt(work)
+        return await self._attempt(work), kind
 
     async def _continued(
         self, prefix: Trajectory, instruction: Instruction, seed: str
@@ -234,16 +241,16 @@ class TaskGenerator:
                 if made == self._config.negatives // 2:
                     break
                 made += await self._at(positive, negative, k, OTHER_EPISODE)
-        negative = await self._by_policy(positive)
+        negative, kind = await self._by_llm(positive)
         if negative is not None:
             k = parting(negative.actions, good.actions) + 1
             if k <= min(len(good), len(negative)):
-                await self._at(positive, negative, k, "picked by the policy")
+                await self._at(positive, negative, k, kind)
             else:
                 counts["dropped: no effect"] += 1
 
     async def _at(self, positive: Positive, negative: Trajectory, k: int, kind: str) -> bool:
-        source: Source = "llm" if kind == "picked by the policy" else "perturb"
+        source: Source = "llm" if kind in (PICKED, WRITTEN) else "perturb"
         if k == len(positive.trajectory) == len(negative):
             return self._pairs.whole(positive, negative, source, kind)
         return await self._pairs.prefixes(positive, negative, k, source, kind)
@@ -263,12 +270,10 @@ class TaskGenerator:
             if negative is not None and self._pair(positive, negative, corruption.kind):
                 worse.append(negative)
                 await self._partial(positive, negative, "perturb", corruption.kind)
-        negative = await self._by_policy(positive)
-        if negative is not None and self._pairs.whole(
-            positive, negative, "llm", "picked by the policy"
-        ):
+        negative, kind = await self._by_llm(positive)
+        if negative is not None and self._pairs.whole(positive, negative, "llm", kind):
             worse.append(negative)
-            await self._partial(positive, negative, "llm", "picked by the policy")
+            await self._partial(positive, negative, "llm", kind)
         self._worse += worse
         for trajectory in [good, *worse[:1]]:
             await self._value(trajectory, positive.instruction, self._config.values)

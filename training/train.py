@@ -58,7 +58,8 @@ def train(
         out: Where the model goes.
         config: How to train; another configuration in the same `out` is refused.
         show: Called after every step.
-        threads: CPU threads; None takes as many as the process may use cores.
+        threads: CPU threads; None takes as many as the process may use cores, or fewer where
+            torch was told so (``OMP_NUM_THREADS``).
 
     Returns:
         The finished model's settings, as stored in `out`.
@@ -70,7 +71,10 @@ def train(
     dataset = read_data(data, config)
     accelerator = open_accelerator()
     beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // beside))
+    own = len(os.sched_getaffinity(0))
+    # Launchers of several processes ask for one thread each where nobody said how many.
+    most = min(own, torch.get_num_threads()) if beside == 1 else own // beside
+    torch.set_num_threads(threads or max(1, most))
     network = new_network(
         config.backbone,
         config.weights,
@@ -196,6 +200,7 @@ def finish(
     """Score the held-out pairs and write the model folder."""
     config = trainer.config
     environments: dict[str, EnvironmentSettings] = {}
+    accuracy: dict[str, float] = {}
     scored: list[Comparison] = []
     scores: dict[int, float] = {}
     for environment, rendering in written.items():
@@ -206,11 +211,16 @@ def finish(
         pairs = held_out.sample(kept, pairs, held_out.WHEN_TRAINED, config.seed)
         scores |= held_out.score_items(trainer.outputs, kept, held_out.sides(pairs))
         environments[environment] = held_out.environment_settings(kept, pairs, scores, rendering)
+        own = held_out.pair_accuracy(pairs, scores)
+        accuracy |= {f"{environment} {steps}": share for steps, share in own.items()}
         scored += pairs
+    overall = held_out.pair_accuracy(scored, scores)
+    if len(written) > 1:  # how many steps there are means something else in each
+        overall = accuracy | {name: share for name, share in overall.items() if name == "all"}
     settings = Settings(
         asdict(trainer.network.backbone.spec),
         environments,
-        held_out.pair_accuracy(scored, scores),
+        overall,
         trainer.progress.spent(),
         sources,
     )

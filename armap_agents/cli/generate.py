@@ -70,7 +70,7 @@ def generate(
     llm_share: Annotated[
         float,
         typer.Option(
-            min=0, max=1, help="Share of the good episodes of which the policy makes a bad one."
+            min=0, max=1, help="Share of the good episodes of which an LLM makes a bad one."
         ),
     ] = DEFAULTS.llm_share,
     constraints: Annotated[
@@ -199,7 +199,7 @@ async def generate_with_progress(
         out: The data folder.
         config: What to make; models and options are filled in here.
         policy: Explores.
-        writer: Words instructions; default: the policy.
+        writer: Words instructions and writes failing counterparts; default: the policy.
 
     Raises:
         ArmapError: The environment has no generator, or the policy does not answer.

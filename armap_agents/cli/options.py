@@ -38,7 +38,10 @@ PolicyConcurrency = Annotated[int, typer.Option(min=1, help="Most requests in fl
 PolicyStyle = Annotated[str, typer.Option(help="chat, or completion for base models.")]
 Reward = Annotated[
     str | None,
-    typer.Option(envvar="ARMAP_REWARD", help="Folder that `armap train` wrote."),
+    typer.Option(
+        envvar="ARMAP_REWARD",
+        help="Folder that `armap train` wrote, or address of a reward server or vLLM.",
+    ),
 ]
 Objective = Annotated[
     list[str],

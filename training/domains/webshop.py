@@ -119,12 +119,17 @@ class WebShopDomain:
             )
         return Shopper(opening.instruction, rng, self.held_out)
 
+    def evaluated(self, trajectory: Trajectory) -> bool:
+        """Whether what was bought is what a test or dev goal asks for."""
+        bought = purchase(trajectory)
+        return bought is not None and bought.asin in self.held_out
+
     def instruct(
         self, trajectory: Trajectory, rng: Random, constraints: int | None = None
     ) -> Instruction | None:
         """Return an instruction for what was bought, None for products that are held out."""
         bought = purchase(trajectory)
-        if bought is None or bought.asin in self.held_out:
+        if bought is None or self.evaluated(trajectory):
             return None
         found = asked_for(bought, trajectory.instruction, rng, constraints)
         return None if found is None else Instruction(found[1], found[0].to_json())
