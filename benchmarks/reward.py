@@ -125,16 +125,22 @@ async def batching(folder: Path, trajectories: Sequence[Trajectory], rounds: int
     )
 
 
-async def extending(folder: Path, steps: int, trajectories: Sequence[Trajectory]) -> None:
+async def extending(
+    folder: Path, steps: int, trajectories: Sequence[Trajectory], rounds: int
+) -> None:
     """Compare scoring a prefix that is one step longer with scoring it afresh."""
     prefixes = longer(trajectories, steps)[:24]
-    model = load_reward(folder)
-    await model.ascore([prefix.prefix(steps - 1) for prefix in prefixes])
-    one_more = await timed(lambda: model.ascore(prefixes))
-    await model.aclose()
-    fresh_model = load_reward(folder)
-    fresh = await timed(lambda: fresh_model.ascore(prefixes))
-    await fresh_model.aclose()
+    begun = [prefix.prefix(steps - 1) for prefix in prefixes]
+
+    async def after(known: Sequence[Trajectory]) -> float:
+        model = load_reward(folder)
+        await model.ascore(known)
+        seconds = await timed(lambda: model.ascore(prefixes))
+        await model.aclose()
+        return seconds
+
+    seconds = [(await after(begun), await after([])) for _ in range(rounds)]
+    one_more, fresh = (statistics.median(column) for column in zip(*seconds, strict=True))
     console.print(
         f"prefix of {steps} steps: one step more costs [bold]{one_more / fresh:.3f}[/] of scoring "
         f"it afresh ({1000 * one_more / len(prefixes):.1f} ms, {1000 * fresh / len(prefixes):.1f})"
@@ -203,7 +209,7 @@ async def _all(folder: Path, tasks: int, n: int, rounds: int) -> None:
     trajectories = await episodes(tasks, n)
     await batching(folder, trajectories, rounds)
     for steps in (8, 24):
-        await extending(folder, steps, trajectories)
+        await extending(folder, steps, trajectories, rounds)
     await serving(folder, trajectories, rounds)
 
 

@@ -29,8 +29,8 @@ HEADS = "heads.safetensors"
 BATCH_POSITIONS = 4096
 """Padded positions that are encoded at once, unless someone knows better."""
 
-Share = Callable[[Callable[[Sequence[Part]], Tensor], Sequence[Sequence[Part]]], Iterable[Tensor]]
-"""Calls a function with each of several batches and gives the results in order, as `map` does."""
+Map = Callable[[Callable[[Sequence[Part]], Tensor], Sequence[Sequence[Part]]], Iterable[Tensor]]
+"""Calls a function with each of several batches and gives the results in order."""
 
 
 class RewardNetwork(nn.Module):
@@ -64,15 +64,15 @@ class RewardNetwork(nn.Module):
         index = torch.tensor(wanted, device=vectors.device)
         return self.outputs(vectors[index], [len(item) for item in items])
 
-    def encode(self, parts: Sequence[Part], share: Share = map) -> Tensor:
+    def encode(self, parts: Sequence[Part], each: Map = map) -> Tensor:
         """Encode parts in batches of similar length, ``float32 [len(parts), width]``.
 
         Args:
             parts: Any number.
-            share: Encodes the batches and keeps their order; `map` takes one after the other.
+            each: Encodes the batches; `map` takes one after the other.
         """
         order = batches([part.length for part in parts], self.batch_positions)
-        vectors = list(share(self.backbone.encode, [[parts[i] for i in batch] for batch in order]))
+        vectors = list(each(self.backbone.encode, [[parts[i] for i in batch] for batch in order]))
         place = torch.tensor([i for batch in order for i in batch], device=vectors[0].device)
         return torch.cat(vectors)[place.argsort()]
 

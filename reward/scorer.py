@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import math
 import os
+import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -76,11 +77,9 @@ class TrainedReward(LoadedReward):
         self._memory = _Memory(REMEMBERED_BYTES)
         self._waiting: deque[_Request] = deque()
         cores = min(torch.get_num_threads(), len(os.sched_getaffinity(0)))
-        self._thread = ThreadPoolExecutor(1, "armap-scorer", torch.set_num_threads, (cores,))
-        self._encoders = 1 if on_gpu else cores
-        self._encoding = ThreadPoolExecutor(
-            self._encoders, "armap-encoder", torch.set_num_threads, (1,)
-        )
+        self._thread = ThreadPoolExecutor(1, "armap-scorer", _take_cores, (cores,))
+        self._encoders = None if on_gpu or cores == 1 else _one_core_each(cores)
+        self._cores = cores
 
     @property
     def fingerprint(self) -> str:
@@ -108,7 +107,8 @@ class TrainedReward(LoadedReward):
     async def aclose(self) -> None:
         """Stop the threads; scoring afterwards is an error."""
         await asyncio.to_thread(self._thread.shutdown)
-        await asyncio.to_thread(self._encoding.shutdown)
+        if self._encoders is not None:
+            await asyncio.to_thread(self._encoders.shutdown)
 
     def _ask(self, trajectories: Sequence[Trajectory]) -> Future[list[Output]]:
         request = _Request(list(trajectories))
@@ -185,22 +185,23 @@ class TrainedReward(LoadedReward):
         found = {key: vector for key, vector in vectors.items() if vector is not None}
         if missing:
             with torch.autocast("cuda", torch.bfloat16, enabled=self._bfloat16):
-                fresh = self._network.encode(missing, self._share).cpu().numpy()
+                fresh = self._network.encode(missing, self._each).cpu().numpy()
             for part, vector in zip(missing, fresh, strict=True):
                 found[part.key] = vector.copy()  # a view would keep the whole batch alive
                 self._memory.put(part.key, found[part.key])
         return found
 
-    def _share(
-        self, encode: Callable[[Sequence[Part]], Tensor], sets: Sequence[Sequence[Part]]
+    def _each(
+        self, encode: Callable[[Sequence[Part]], Tensor], batches: Sequence[Sequence[Part]]
     ) -> Iterable[Tensor]:
-        """Encode many batches side by side, a core each; fewer one by one with all cores.
+        """Encode batches side by side, a core each; a few of them one by one with all cores.
 
-        Cores that share out every matrix product wait for each other hundreds of times a batch.
+        Cores that share every matrix product wait for each other hundreds of times a batch, which
+        costs less than leaving half of them idle.
         """
-        if self._encoders == 1 or len(sets) < self._encoders:
-            return map(encode, sets)
-        return self._encoding.map(torch.inference_mode()(encode), sets)
+        if self._encoders is None or 2 * len(batches) <= self._cores:
+            return map(encode, batches)
+        return self._encoders.map(torch.inference_mode()(encode), batches)
 
 
 class _Memory:
@@ -232,6 +233,27 @@ def _values(outputs: Sequence[Output]) -> list[float]:
     """Return σ(value logit) of each output."""
     values: list[float] = torch.sigmoid(torch.tensor([logit for _, logit in outputs])).tolist()
     return values
+
+
+def _take_cores(count: int) -> None:
+    """Let torch compute on so many cores in this thread."""
+    torch.set_num_threads(count)
+    torch.get_num_threads()  # until a thread has asked, it would take what others set later
+
+
+def _one_core_each(count: int) -> ThreadPoolExecutor:
+    """Return a pool of threads in each of which torch computes on one core.
+
+    They begin at once, because a thread that is new to torch takes the count that was set last in
+    any thread: it is set back before others can meet it.
+    """
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(count, "armap-encoder", _take_cores, (1,))
+    begun = threading.Barrier(count)
+    for _ in pool.map(lambda _: begun.wait(), range(count)):
+        pass
+    torch.set_num_threads(before)
+    return pool
 
 
 def _check_images(trajectory: Trajectory, parts: Sequence[Part]) -> None:

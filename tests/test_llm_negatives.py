@@ -13,7 +13,7 @@ from armap_agents.errors import PolicyError
 from armap_agents.policy import Policy, PolicyConfig
 from armap_agents.testing import scripted_policy
 from armap_agents.training.explore import extend, opening
-from armap_agents.training.llm_negatives import written
+from armap_agents.training.llm_negatives import actions, written
 from armap_agents.trajectory import Status, Task, Trajectory
 
 INSTRUCTION = "Buy apple and egg."
@@ -62,6 +62,23 @@ async def test_what_it_says_would_be_seen_is_left_out() -> None:
     assert made.last.text == "You paid for bread."
 
 
+@pytest.mark.parametrize(
+    ("line", "action"),
+    [
+        ("8 - 3 = 5", "8 - 3 = 5"),
+        ("1) 8 * 3 = 24", "8 * 3 = 24"),
+        ("2. -3 + 5 = 2", "-3 + 5 = 2"),
+        ("* click[black - large] -> A page.", "click[black - large]"),
+        ("3. Action: click[1. box]", "click[1. box]"),
+        ("- - look", "look"),
+        ("  focus on Action: lamp ", "focus on Action: lamp"),
+    ],
+)
+def test_marks_are_taken_off_and_nothing_else(line: str, action: str) -> None:
+    assert actions(f"{line}\nlook") == [action, "look"]
+    assert actions(f"Of course:\n```text\n{line}\n```") == [action]
+
+
 async def test_one_who_stops_too_early_has_not_ended() -> None:
     made, _, _ = await answered("hum\ntake apple")
     assert made is not None
@@ -80,9 +97,10 @@ async def test_what_becomes_impossible_gives_way_to_what_is_possible() -> None:
     ("answer", "reason"),
     [
         ("", SAME),
+        ("Here you are:\n```\n" + "\n".join(GOOD) + "\n```", SAME),
         ("\n \n", SAME),
         ("\n".join(GOOD), SAME),
-        ("Sure! Here is what the person does:\ntake bread\npay", IMPOSSIBLE),
+        ("Sure! The person takes bread.\ntake bread\npay", IMPOSSIBLE),
         ("hum\ntake moon\npay", IMPOSSIBLE),
         ("\n".join([*GOOD, "hum"]), IMPOSSIBLE),
         ("hum\n" + "take apple " * 5000, IMPOSSIBLE),

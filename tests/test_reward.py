@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -112,28 +113,64 @@ async def test_scores_depend_neither_on_order_nor_on_the_batch(folder: Path) -> 
     await alone_model.aclose()
 
 
-def test_many_batches_are_encoded_side_by_side(both: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_many_batches_are_encoded_side_by_side_on_a_core_each(
+    both: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
 
     from armap_agents.reward.scorer import _Memory
 
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     model: Any = load_reward(both)
     alone = [model.score([walk(length)])[0] for length in range(1, 8)]
     model._memory = _Memory(2**20)
     model._network.batch_positions = 1  # eight parts, a batch for each
-    meeting = threading.Barrier(2, timeout=30)
+    meeting, threads = threading.Barrier(2, timeout=30), list[int]()
     encode = model._network.backbone.encode
 
     def met(parts: Sequence[Any]) -> Any:
         meeting.wait()  # as long as no other thread encodes as well
+        threads.append(torch.get_num_threads())
         return encode(parts)
 
     monkeypatch.setattr(model._network.backbone, "encode", met)
     assert model.score([walk(length) for length in range(1, 8)]) == pytest.approx(alone, abs=1e-5)
+    assert threads == [1] * 8
+    with ThreadPoolExecutor(1) as new:
+        assert new.submit(torch.get_num_threads).result() == 2, "others keep their threads"
+    assert torch.get_num_threads() == 2
     asyncio.run(model.aclose())
-    assert not [t for t in threading.enumerate() if t.name.startswith("armap-encoder")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("armap-")]
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_a_single_batch_is_encoded_with_all_cores(
+    both: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    model: Any = load_reward(both)
+    threads: list[int] = []
+    encode = model._network.backbone.encode
+    monkeypatch.setattr(
+        model._network.backbone,
+        "encode",
+        lambda parts: (threads.append(torch.get_num_threads()), encode(parts))[1],
+    )
+    model.score([walk(7)])
+    assert threads == [2]
+    asyncio.run(model.aclose())
 
 
 def test_a_longer_prefix_costs_one_part_and_its_value_none(
@@ -346,8 +383,13 @@ def seeing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_random_reward(root / "model", {"shop": shown}, {"vision": str(root / "eyes")})
 
 
-async def test_a_broken_image_is_one_error_for_those_who_sent_it(seeing: Path) -> None:
-    model = load_reward(seeing)
+@pytest.mark.usefixtures("two_cores")
+@pytest.mark.parametrize("positions", [1, 512])
+async def test_a_broken_image_is_one_error_for_those_who_sent_it(
+    seeing: Path, positions: int
+) -> None:
+    model: Any = load_reward(seeing)
+    model._network.batch_positions = positions
     broken = Observation("2", image=Image(b"\x89PNG\r\n\x1a\n and no more"))
     bad = Trajectory(Task("7", "shop"), "1", broken)
     good = Trajectory(Task("8", "shop"), "1", Observation("2"))

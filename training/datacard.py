@@ -21,7 +21,8 @@ configs:
 _SOURCES = {
     "perturb": "the worse one was executed with something done wrong, or does what another "
     "instruction asks",
-    "llm": "the worse one was executed with an action that an LLM picked",
+    "llm": "the worse one was executed with an action that the policy picked, or with the actions "
+    "that the writer wrote for somebody who fails",
 }
 
 

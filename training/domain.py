@@ -66,7 +66,8 @@ class Domain(Protocol):
     Nothing here may use gold paths, hidden goals, hidden fields or true scores; what an agent sees,
     rules that everybody knows, and checks on executed episodes are allowed. A domain whose
     observations show the whole state of a short game may say ``each_depth = True``: its pairs are
-    then of prefixes of every depth alike, and every prefix gets a value. One whose environment is
+    then of prefixes of every depth alike, and every prefix gets a value. One whose instructions
+    always ask for one thing may say ``asks_one_thing = True``. One whose environment is
     slow for what only the eye gets may have ``continued_options``: options that come over all
     others where continuations are played, which nobody looks at. One whose instructions say when an
     episode is over, while it explores without such ends, may have ``ends(trajectory, instruction)

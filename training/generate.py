@@ -100,10 +100,15 @@ async def generate_data(
         The report, as written to ``report.json``.
 
     Raises:
-        ConfigurationError: `out` holds data of another configuration or is being written, or the
-            environment's tasks give no pairs.
+        ConfigurationError: `out` holds data of another configuration or is being written, the
+            environment's tasks give no pairs, or its instructions cannot ask for so many things.
         ArmapError: Policy or environment fail again and again; what is written stays.
     """
+    if config.constraints not in (None, 1) and getattr(domain, "asks_one_thing", False):
+        raise ConfigurationError(
+            f"instructions of {domain.environment} ask for one thing, not for "
+            f"{config.constraints}: leave out --constraints"
+        )
     config = replace(config, continuations=config.continuations or domain.continuations)
     with only_writer(out):
         async with AsyncExitStack() as opened:

@@ -27,7 +27,8 @@ ACTION_CHARACTERS = 300
 ACTION_TOKENS = 48
 """Of one written action, at most, on the average of an answer."""
 
-_LIST_MARK = re.compile(r"\s*(?:\d+[.):]|[-*•])\s+|\s*Action:\s*", re.IGNORECASE)
+_MARKS = re.compile(r"\A\s*(?:(?:\d+[.):]|[-*•]|action:)\s+)*", re.IGNORECASE)
+"""What lists and labels put before an action."""
 
 
 def prompt(trajectory: Trajectory, instruction: str) -> list[Message]:
@@ -44,9 +45,15 @@ def prompt(trajectory: Trajectory, instruction: str) -> list[Message]:
 
 
 def actions(text: str) -> list[str]:
-    """Return the actions of an answer that lists one a line; what they led to is left out."""
-    lines = (_LIST_MARK.sub("", line, count=1).partition(" -> ")[0] for line in text.splitlines())
-    return [action for line in lines if (action := one_line(line, ACTION_CHARACTERS))]
+    """Return the actions of an answer that lists one a line.
+
+    Left out are a line that announces them, marks of a list, and what they would have led to.
+    """
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("```")]
+    if lines and lines[0].rstrip().endswith(":"):
+        del lines[0]
+    bare = (_MARKS.sub("", line).partition(" -> ")[0] for line in lines)
+    return [action for line in bare if (action := one_line(line, ACTION_CHARACTERS))]
 
 
 async def picked(

@@ -186,10 +186,10 @@ class TaskGenerator:
 
     async def _by_llm(self, positive: Positive) -> tuple[Trajectory | None, str]:
         """Return a negative that an LLM made of a good trajectory, in its share, and its kind."""
-        seed, drawn = self._rng.randrange(2**31), self._rng.random()
+        seed = self._rng.randrange(2**31)
         makers = {PICKED: self._policy, WRITTEN: self._writer}
         able = [(kind, llm) for kind, llm in makers.items() if llm is not None]
-        if not able or drawn >= self._config.llm_share:
+        if not able or self._rng.random() >= self._config.llm_share:
             return None, ""
         kind, llm = self._rng.choice(able)
         good, text, counts = positive.trajectory, positive.instruction.text, self.unit.counts

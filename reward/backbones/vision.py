@@ -7,6 +7,7 @@ for a trajectory is learned by whoever projects them.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,6 +109,7 @@ class ImageEncoder(nn.Module):
         self.conv_head, self.bn1 = _Conv(entering, _HEAD, 1, bias=False), _norm(_HEAD)
         self.requires_grad_(requires_grad=False)
         self._known: OrderedDict[str, Tensor] = OrderedDict()
+        self._remembering = threading.Lock()
 
     def train(self, mode: bool = True) -> ImageEncoder:
         """Stay in evaluation mode: the statistics of its training are part of the weights."""
@@ -120,17 +122,21 @@ class ImageEncoder(nn.Module):
         Raises:
             ArmapError: One of them is no picture.
         """
-        fresh = {image.sha256: image for image in images if image.sha256 not in self._known}
         device = self.conv_stem.weight.device
+        with self._remembering:
+            known = {i.sha256: self._known[i.sha256] for i in images if i.sha256 in self._known}
+        fresh = {image.sha256: image for image in images if image.sha256 not in known}
         if fresh:
             pixels = torch.stack([_pixels(image) for image in fresh.values()]).to(device)
             with torch.autocast(device.type, enabled=False):
                 vectors = self._vectors(pixels).cpu()
-            self._known.update(zip(fresh, vectors, strict=True))
-        found = torch.stack([self._known[image.sha256] for image in images])
-        while len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
-        return found.to(device)
+            found = dict(zip(fresh, vectors, strict=True))
+            known |= found
+            with self._remembering:
+                self._known |= found
+                while len(self._known) > REMEMBERED:
+                    self._known.popitem(last=False)
+        return torch.stack([known[image.sha256] for image in images]).to(device)
 
     def _vectors(self, pixels: Tensor) -> Tensor:
         x = functional.relu6(self.bn0(self.conv_stem(pixels)))

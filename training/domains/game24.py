@@ -15,7 +15,6 @@ from itertools import combinations_with_replacement
 from random import Random
 
 from armap_agents.environment import Environment
-from armap_agents.errors import ConfigurationError
 from armap_agents.reward.render import Rendering
 from armap_agents.tools.game24.arithmetic import (
     TARGET,
@@ -53,6 +52,7 @@ class Game24Domain:
     continuations = 256
     example = instruction((2, 6, 8, 10))
     each_depth = True
+    asks_one_thing = True
 
     def __init__(self) -> None:
         self._ids: dict[str, int] = {}
@@ -107,15 +107,7 @@ class Game24Domain:
     def instruct(
         self, trajectory: Trajectory, rng: Random, constraints: int | None = None
     ) -> Instruction | None:
-        """Return the puzzle's own instruction where the episode fulfils it; it asks one thing.
-
-        Raises:
-            ConfigurationError: It is to ask for several.
-        """
-        if constraints not in (None, 1):
-            raise ConfigurationError(
-                f"a puzzle asks for one thing, not for {constraints}: leave out --constraints"
-            )
+        """Return the puzzle's own instruction where the episode fulfils it; it asks one thing."""
         numbers = list(trajectory.task.data["numbers"])
         made = Instruction(instruction(numbers), {"numbers": numbers, "target": str(TARGET)})
         return made if trajectory.done and self.fulfils(trajectory, made) else None
