@@ -72,7 +72,7 @@ WRITES := --written-share 0.05 --llm-share 0.03 --policy-timeout 900
 SHOP := --pairs 5000 --policy-share 0.015 $(WRITES)
 READ_SHOP := --cpu-minutes 40 --rows 12 -B part_tokens=128
 WORLD := --pairs 2500 --episodes 3 --policy-share 0.01 $(WRITES) --uniform-share 0.12 --negatives 6 --values 1 --continuations 2 --partial-share 0.1
-READ_WORLD := --cpu-minutes 20 --rows 16 -B part_tokens=96 -B layers=3
+READ_WORLD := --cpu-minutes 40 --rows 16 -B part_tokens=96 -B layers=3
 MODELS = 'trained=$(PICK)/$(1)/reward-{seed}' --seeds $(COMMA_SEEDS)
 
 results-selection: setup

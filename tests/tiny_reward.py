@@ -1,4 +1,7 @@
-"""Reward models of a few thousand weights: random ones, and one made as a user would make it."""
+"""Reward models of a few thousand weights: random ones, and one made as a user would make it.
+
+`GAME` is a trajectory to score; `GAME24` and `MAZE` are two environments that models may know.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,16 @@ from typing import Any
 
 from tiny_backbone import save_tiny_backbone
 
+from armap_agents.reward.calibration import Calibration
+from armap_agents.reward.render import Rendering
 from armap_agents.reward.settings import EnvironmentSettings
+from armap_agents.tools.game24.environment import play, puzzle_task
+
+GAME = play(puzzle_task([1, 4, 8, 8]), ("8 / 4 = 2", "2 + 1 = 3", "8 * 3 = 24"))
+NEWEST = Rendering("newest", ((r"^(?s:.*)Numbers? left: ", ""), (r"^.*make (\S+)\.$", r"\1")))
+CALIBRATION = Calibration(2.0, 1.5, -0.5, 0.1, 200)
+GAME24 = EnvironmentSettings(NEWEST, 0.5, 2.0, CALIBRATION)
+MAZE = EnvironmentSettings(Rendering(), -1.0, 3.0)
 
 
 def trained_reward(folder: Path) -> Path:
