@@ -196,8 +196,8 @@ class TrainedReward(LoadedReward):
     ) -> Iterable[Tensor]:
         """Encode batches side by side, a core each; a few of them one by one with all cores.
 
-        Cores that share every matrix product wait for each other hundreds of times a batch, which
-        costs less than leaving half of them idle.
+        Cores that share every matrix product wait for each other hundreds of times a batch; that
+        still costs less than leaving half of them idle.
         """
         if self._encoders is None or 2 * len(batches) <= self._cores:
             return map(encode, batches)

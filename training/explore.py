@@ -171,6 +171,31 @@ def count_failure(counts: Counter[str], error: PolicyError) -> None:
     count_usage(counts, error.usage if isinstance(error, PolicyFailure) else Usage(failures=1))
 
 
+async def write(
+    writer: Policy,
+    messages: list[Message],
+    counts: Counter[str],
+    *,
+    temperature: float,
+    max_tokens: int,
+    seed: int,
+) -> str:
+    """Return what an LLM writes, and count what it costs.
+
+    Raises:
+        PolicyError: It failed, which is counted.
+    """
+    try:
+        text, usage = await writer.write(
+            messages, temperature=temperature, max_tokens=max_tokens, seed=seed
+        )
+    except PolicyError as error:
+        count_failure(counts, error)
+        raise
+    count_usage(counts, usage)
+    return text
+
+
 def ask(
     environment: Environment,
     policy: Policy,
@@ -221,13 +246,11 @@ async def written_intent(
     """Return an intent that an LLM wrote, None where it failed or wrote nothing."""
     seed = rng.randrange(2**31)
     try:
-        text, usage = await writer.write(
-            intent_prompt(start), temperature=1.0, max_tokens=48, seed=seed
+        text = await write(
+            writer, intent_prompt(start), counts, temperature=1.0, max_tokens=48, seed=seed
         )
-    except PolicyError as error:
-        count_failure(counts, error)
+    except PolicyError:
         return None
-    count_usage(counts, usage)
     lines = [one_line(line, INTENT_CHARACTERS) for line in text.splitlines()]
     return next(filter(None, lines), None)
 

@@ -14,12 +14,11 @@ from collections import Counter
 from random import Random
 
 from armap_agents.environment import Environment
-from armap_agents.errors import PolicyError
 from armap_agents.policy import Policy
 from armap_agents.policy.prompts import Message
 from armap_agents.policy.thoughts import one_line
 from armap_agents.training.corrupt import execute, parting
-from armap_agents.training.explore import ask, count_failure, count_usage, step_limit
+from armap_agents.training.explore import ask, step_limit, write
 from armap_agents.training.refine import DEEDS, TEMPERATURE, told
 from armap_agents.trajectory import Trajectory
 
@@ -118,17 +117,14 @@ async def written(
         EnvironmentFailure: The environment failed.
     """
     kept = trajectory.actions[: max(len(trajectory) - DEEDS, 0)]
-    try:
-        text, usage = await writer.write(
-            prompt(trajectory, instruction),
-            temperature=TEMPERATURE,
-            max_tokens=ACTION_TOKENS * (len(trajectory) - len(kept) + 1),
-            seed=rng.randrange(2**31),
-        )
-    except PolicyError as error:
-        count_failure(counts, error)
-        raise
-    count_usage(counts, usage)
+    text = await write(
+        writer,
+        prompt(trajectory, instruction),
+        counts,
+        temperature=TEMPERATURE,
+        max_tokens=ACTION_TOKENS * (len(trajectory) - len(kept) + 1),
+        seed=rng.randrange(2**31),
+    )
     other = [*kept, *actions(text)][: step_limit(trajectory.task)]
     change = parting(other, trajectory.actions)
     if len(other) == len(kept) or change == len(other) == len(trajectory):

@@ -15,7 +15,7 @@ from armap_agents.policy import Policy
 from armap_agents.policy.prompts import Message
 from armap_agents.policy.thoughts import cut, one_line
 from armap_agents.training.domain import Domain, Instruction
-from armap_agents.training.explore import count_failure, count_usage
+from armap_agents.training.explore import write
 from armap_agents.trajectory import Trajectory
 
 OBSERVATION_CHARACTERS = 200
@@ -72,17 +72,17 @@ async def refine(
         counts["instructions: template"] += 1
         return instruction
     try:
-        text, usage = await writer.write(
+        text = await write(
+            writer,
             prompt(trajectory, instruction, domain.example),
+            counts,
             temperature=TEMPERATURE,
             max_tokens=128,
             seed=seed,
         )
-    except PolicyError as error:
-        count_failure(counts, error)
+    except PolicyError:
         refused = "the LLM failed"
     else:
-        count_usage(counts, usage)
         lines = text.strip().splitlines()
         written = one_line(lines[0], INSTRUCTION_CHARACTERS) if lines else ""
         if written and domain.grounded(written, instruction):

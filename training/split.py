@@ -155,7 +155,7 @@ def split_tasks(data: Dataset, share: float, seed: int) -> tuple[list[Key], list
     Each environment keeps its own share; nothing but the tasks and the seed matters.
 
     Raises:
-        ConfigurationError: There are too few tasks to hold any out.
+        ConfigurationError: The share holds out none or all, or there are too few tasks for it.
     """
     if not 0 < share < 1:
         raise ConfigurationError(

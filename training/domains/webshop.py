@@ -129,7 +129,7 @@ class WebShopDomain:
     ) -> Instruction | None:
         """Return an instruction for what was bought, None for products that are held out."""
         bought = purchase(trajectory)
-        if bought is None or self.evaluated(trajectory):
+        if bought is None or bought.asin in self.held_out:
             return None
         found = asked_for(bought, trajectory.instruction, rng, constraints)
         return None if found is None else Instruction(found[1], found[0].to_json())
